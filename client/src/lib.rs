@@ -1,0 +1,1 @@
+//! What a caller may do: start, reply, cancel, follow, await the result.

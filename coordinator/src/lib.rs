@@ -1,0 +1,1 @@
+//! Observer and timekeeper: ledger, deadlines, sweep, forwarding, provisioning.

@@ -1,0 +1,424 @@
+//! The fold: a conversation as its entries make it, and the only place where a new entry is built.
+//!
+//! A reader can start from any entry: its headers hold the state in brief, its carry the entries since the last that
+//! sealed. [`Partial`] is what one message gives; [`Partial::complete`] adds the sealing entries that are read for a
+//! long conversation, and only then is there a [`Conversation`].
+
+use std::sync::Arc;
+
+use crate::brief::{Brief, Fixed, Illegal, OpenRequest, Phase, Step};
+use crate::entry::{Entry, Head, Trace, VERSION, hash};
+use crate::event::{Event, Numbered};
+use crate::ids::{AgentName, ConversationId, EntryId, EventId, Hash, Ordinal, OrchestrationName, Revision, Seq, Writer};
+use crate::subject::{Class, EntrySubject};
+use crate::wire::v1::{Carried, Payload, Record, State};
+use crate::wire::{DecodeError, Headers, Message, RECENT_MAX, SEAL_BYTES, Stored, header};
+
+/// A conversation as far as this reader knows it: complete from ordinal 0 to its tail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conversation {
+    orchestration: OrchestrationName,
+    id: ConversationId,
+    entries: Vec<Arc<Entry>>,
+    tail: Tail,
+}
+
+/// The last entry a reader has seen. Every append is fenced by its sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Its sequence; 0 before the first entry.
+    pub seq: Seq,
+    /// The ordinal of the entry that would follow.
+    pub next: Ordinal,
+    /// Its hash.
+    pub hash: Option<Hash>,
+    /// The epoch after it.
+    pub epoch: Seq,
+}
+
+/// An entry about to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// What it is to its readers.
+    pub class: Class,
+    /// Who writes it.
+    pub from: Writer,
+    /// Its identity, chosen before the append.
+    pub id: EntryId,
+    /// The revision it is written under.
+    pub revision: Revision,
+    /// What it records, at least one event.
+    pub events: Vec<Event>,
+    /// The trace it belongs to.
+    pub trace: Option<Trace>,
+}
+
+/// A draft at its place behind the tail: the message to publish, and what it makes of the conversation once stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// What to publish.
+    pub message: Message,
+    /// The sequence that fences it.
+    pub expected: Seq,
+    entry: Entry,
+}
+
+impl Prepared {
+    /// Its ordinal.
+    pub const fn ordinal(&self) -> Ordinal {
+        self.entry.ordinal()
+    }
+
+    /// Its identity.
+    pub const fn id(&self) -> EntryId {
+        self.entry.head.id
+    }
+
+    /// Its subject.
+    pub const fn subject(&self) -> &EntrySubject {
+        &self.entry.head.subject
+    }
+}
+
+/// Why a draft cannot become an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PrepareError {
+    /// It cannot follow the entries before it.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    /// It cannot be written down.
+    #[error(transparent)]
+    Encode(#[from] DecodeError),
+}
+
+/// Why entries do not make a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// A message is no entry.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// An entry is missing between the ones that were read.
+    #[error("entry {missing} of conversation {conversation} is missing")]
+    Gap {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// The first ordinal that is not there.
+        missing: Ordinal,
+    },
+    /// An entry does not name the one before it.
+    #[error("entry {ordinal} of conversation {conversation} does not follow the one before it: its previous hash differs")]
+    Chain {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// The entry.
+        ordinal: Ordinal,
+    },
+    /// An entry of another conversation.
+    #[error("{found} is not an entry of conversation {conversation}")]
+    Foreign {
+        /// Which conversation was read.
+        conversation: ConversationId,
+        /// What was found.
+        found: String,
+    },
+}
+
+/// What one message tells of its conversation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Partial {
+    last: Entry,
+    carry: Vec<Entry>,
+}
+
+impl Partial {
+    /// A message as the journal read it.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when it is not an entry of a known version.
+    pub fn decode(stored: &Stored) -> Result<Self, DecodeError> {
+        let (last, carry) = Entry::decode(stored)?;
+        Ok(Self { last, carry })
+    }
+
+    /// The message's own entry.
+    pub const fn last(&self) -> &Entry {
+        &self.last
+    }
+
+    /// The ordinals of the sealing entries that hold the rest; none for the usual, short conversation.
+    pub fn sealed(&self) -> &[Ordinal] {
+        &self.last.state.sealed
+    }
+
+    /// The conversation, with the sealing entries as they were read, in any order.
+    ///
+    /// # Errors
+    /// [`FoldError`] when a stretch is missing or an entry does not belong.
+    pub fn complete(self, sealed: &[Stored]) -> Result<Conversation, FoldError> {
+        let mut entries = Vec::with_capacity(self.carry.len() + 1);
+        for stored in sealed {
+            let (entry, carry) = Entry::decode(stored)?;
+            entries.extend(carry);
+            entries.push(entry);
+        }
+        entries.extend(self.carry);
+        let subject = &self.last.head.subject;
+        let mut conversation = Conversation::empty(subject.orchestration.clone(), subject.conversation.clone());
+        entries.push(self.last);
+        entries.sort_by_key(Entry::ordinal);
+        // A snapshot's carry repeats stretches that others hold too.
+        entries.dedup_by_key(|entry| entry.ordinal());
+        for entry in entries {
+            conversation.push(Arc::new(entry))?;
+        }
+        Ok(conversation)
+    }
+}
+
+impl Conversation {
+    /// A conversation without entries: what an opening is prepared on.
+    pub const fn empty(orchestration: OrchestrationName, id: ConversationId) -> Self {
+        Self { orchestration, id, entries: Vec::new(), tail: Tail { seq: Seq(0), next: 0, hash: None, epoch: Seq(0) } }
+    }
+
+    /// The orchestration whose stream it lies in.
+    pub const fn orchestration(&self) -> &OrchestrationName {
+        &self.orchestration
+    }
+
+    /// Its id.
+    pub const fn id(&self) -> &ConversationId {
+        &self.id
+    }
+
+    /// Its entries from ordinal 0.
+    pub fn entries(&self) -> &[Arc<Entry>] {
+        &self.entries
+    }
+
+    /// The last entry seen.
+    pub const fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// The last entry; none before the opening.
+    pub fn last(&self) -> Option<&Entry> {
+        self.entries.last().map(Arc::as_ref)
+    }
+
+    /// The state in brief; none before the opening.
+    pub fn brief(&self) -> Option<&Brief> {
+        self.last().map(|entry| &entry.head.brief)
+    }
+
+    /// Who must act or be answered.
+    pub fn owner(&self) -> Option<&AgentName> {
+        self.brief().map(|brief| &brief.owner)
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> Option<Phase> {
+        self.brief().map(|brief| brief.phase)
+    }
+
+    /// The revision that its last entry was written under.
+    pub fn revision(&self) -> Option<&Revision> {
+        self.last().map(|entry| &entry.head.revision)
+    }
+
+    /// The open human requests.
+    pub fn requests(&self) -> &[OpenRequest] {
+        self.brief().map_or(&[], |brief| &brief.requests)
+    }
+
+    /// All events in order, with the writer of each.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = (&Entry, Numbered<'_>)> {
+        self.entries.iter().flat_map(|entry| {
+            let events: Vec<_> = entry.numbered().collect();
+            events.into_iter().map(move |event| (entry.as_ref(), event))
+        })
+    }
+
+    /// The event with an id.
+    pub fn event(&self, id: EventId) -> Option<&Event> {
+        let entry = self.entries.get(usize::try_from(id.ordinal).ok()?)?;
+        entry.events.get(usize::try_from(id.index).ok()?)
+    }
+
+    /// The first kind in it that this program does not know: it must be set aside for a newer one.
+    pub fn unknown(&self) -> Option<(Ordinal, &str)> {
+        self.entries.iter().find_map(|entry| entry.unknown().map(|kind| (entry.ordinal(), kind)))
+    }
+
+    /// Where a caller's request was recorded, if it was: a repeat returns the first answer.
+    pub fn find_request(&self, id: EntryId) -> Option<Ordinal> {
+        let visible = self.entries.iter().rev().find(|entry| entry.head.id == id).map(|entry| entry.ordinal());
+        visible.or_else(|| self.last()?.state.recent.iter().find(|(recent, _)| *recent == id).map(|(_, ordinal)| *ordinal))
+    }
+
+    /// Takes in whatever a newer message tells, without reading: its carry begins before this conversation's tail, or at it.
+    ///
+    /// # Errors
+    /// [`FoldError::Gap`] when the message sealed stretches this reader has not seen: then it must be completed.
+    pub fn extend(&mut self, newer: &Partial) -> Result<(), FoldError> {
+        let mut extended = self.clone();
+        for entry in newer.carry.iter().chain([&newer.last]) {
+            if entry.ordinal() >= extended.tail.next {
+                extended.push(Arc::new(entry.clone()))?;
+            }
+        }
+        *self = extended;
+        Ok(())
+    }
+
+    fn push(&mut self, entry: Arc<Entry>) -> Result<(), FoldError> {
+        let subject = &entry.head.subject;
+        if subject.orchestration != self.orchestration || subject.conversation != self.id {
+            return Err(FoldError::Foreign { conversation: self.id.clone(), found: subject.to_string() });
+        }
+        if entry.ordinal() != self.tail.next {
+            return Err(FoldError::Gap { conversation: self.id.clone(), missing: self.tail.next });
+        }
+        if entry.previous() != self.tail.hash {
+            return Err(FoldError::Chain { conversation: self.id.clone(), ordinal: entry.ordinal() });
+        }
+        self.tail = Tail { seq: entry.seq, next: entry.ordinal() + 1, hash: Some(entry.hash), epoch: entry.epoch() };
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Whether every entry says of the conversation what the entries before it make of it. Readers trust the stated
+    /// brief, so that one entry is enough to start from; this is how an auditor checks the writers.
+    ///
+    /// # Errors
+    /// The ordinal of the first entry that could not follow, or states something else.
+    pub fn verify(&self) -> Result<(), (Ordinal, Option<Illegal>)> {
+        let mut before: Option<&Brief> = None;
+        for entry in &self.entries {
+            let stated = &entry.head.brief;
+            let expected = match before {
+                None => Brief::opening(entry.step(), stated.fixed.clone()),
+                Some(brief) => brief.after(entry.step()),
+            };
+            match expected {
+                Ok(expected) if expected == *stated => before = Some(stated),
+                Ok(_) => return Err((entry.ordinal(), None)),
+                Err(illegal) => return Err((entry.ordinal(), Some(illegal))),
+            }
+        }
+        Ok(())
+    }
+
+    /// A draft, behind this reader's tail.
+    ///
+    /// # Errors
+    /// [`PrepareError::Illegal`] when it cannot follow.
+    pub fn prepare(&self, draft: Draft) -> Result<Prepared, PrepareError> {
+        self.prepare_fixed(draft, Fixed::default())
+    }
+
+    /// An opening, with what it fixes for the whole conversation.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`].
+    pub fn prepare_opening(&self, draft: Draft, fixed: Fixed) -> Result<Prepared, PrepareError> {
+        self.prepare_fixed(draft, fixed)
+    }
+
+    fn prepare_fixed(&self, draft: Draft, fixed: Fixed) -> Result<Prepared, PrepareError> {
+        let step = Step { ordinal: self.tail.next, class: &draft.class, from: &draft.from, events: &draft.events };
+        let brief = match self.brief() {
+            None => Brief::opening(step, fixed)?,
+            Some(brief) => brief.after(step)?,
+        };
+        let subject = EntrySubject {
+            orchestration: self.orchestration.clone(),
+            conversation: self.id.clone(),
+            ordinal: self.tail.next,
+            class: draft.class,
+            from: draft.from,
+        };
+        let is_snapshot = matches!(draft.events.last(), Some(Event::Snapshotted(_)));
+        let kind = draft.events.last().map_or_else(String::new, |event| event.kind().to_owned());
+        let head = Head { subject, id: draft.id, kind, epoch: self.tail.epoch, revision: draft.revision, brief, trace: draft.trace };
+        let (record, carry) = self.record(draft.events, is_snapshot)?;
+        let bytes = record.encode()?;
+        let headers = self.headers(&head, &bytes)?;
+        let payload = Payload { record: bytes.clone(), carry }.encode()?;
+        let message = Message { subject: head.subject.to_string(), headers: headers.clone(), payload };
+        let hash = hash(&head.subject, &headers);
+        let entry = Entry { head, seq: Seq(0), events: record.events, state: record.state, hash, headers, record: bytes };
+        Ok(Prepared { message, expected: self.tail.seq, entry })
+    }
+
+    /// The entry's record, and the entries it carries. A snapshot carries everything and replaces all sealed stretches.
+    fn record(&self, events: Vec<Event>, is_snapshot: bool) -> Result<(Record, Vec<Carried>), DecodeError> {
+        let mut state = State::default();
+        let mut from = 0;
+        if let (Some(last), false) = (self.last(), is_snapshot) {
+            state.sealed.clone_from(&last.state.sealed);
+            state.recent.clone_from(&last.state.recent);
+            if last.state.seals {
+                state.sealed = self.sealed_by(last);
+                state.recent = self.recent_until(last);
+            }
+            from = state.sealed.last().map_or(0, |sealed| sealed + 1);
+        }
+        let carried = self.entries.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+        let carry_bytes: usize = carried.iter().map(|entry| entry.carried_bytes()).sum();
+        let mut record = Record { events, state };
+        record.state.seals = is_snapshot || carry_bytes + record.encode()?.len() > SEAL_BYTES;
+        Ok((record, carried.iter().map(|entry| entry.carried()).collect()))
+    }
+
+    /// The sealing entries once `last` has sealed; a snapshot absorbs all earlier ones.
+    fn sealed_by(&self, last: &Entry) -> Vec<Ordinal> {
+        let absorbs = matches!(last.events.last(), Some(Event::Snapshotted(_)));
+        let mut sealed = if absorbs { Vec::new() } else { last.state.sealed.clone() };
+        sealed.push(last.ordinal());
+        sealed
+    }
+
+    /// Callers' entry ids that no carry will show any more.
+    fn recent_until(&self, last: &Entry) -> Vec<(EntryId, Ordinal)> {
+        let by_callers = self.entries.iter().filter(|entry| entry.head.subject.from.is_caller() && entry.ordinal() <= last.ordinal());
+        let mut recent: Vec<_> = by_callers.rev().take(RECENT_MAX).map(|entry| (entry.head.id, entry.ordinal())).collect();
+        recent.reverse();
+        recent
+    }
+
+    fn headers(&self, head: &Head, record: &[u8]) -> Result<Headers, DecodeError> {
+        let mut headers = Headers::default();
+        headers.insert(header::VERSION, VERSION.to_owned());
+        headers.insert(header::ID, head.id.to_string());
+        headers.insert(header::KIND, head.kind.clone());
+        if let Some(previous) = self.tail.hash {
+            headers.insert(header::PREVIOUS, previous.to_string());
+        }
+        headers.insert(header::RECORD, Hash::of(record).to_string());
+        headers.insert(header::EPOCH, head.epoch.to_string());
+        headers.insert(header::REVISION, head.revision.to_string());
+        headers.insert(header::BRIEF, serde_json::to_string(&head.brief).map_err(DecodeError::malformed)?);
+        if let Some(trace) = &head.trace {
+            headers.insert(header::TRACEPARENT, trace.parent.clone());
+            if let Some(state) = &trace.state {
+                headers.insert(header::TRACESTATE, state.clone());
+            }
+        }
+        Ok(headers)
+    }
+
+    /// The conversation once the journal has stored a prepared entry as `seq`.
+    ///
+    /// # Errors
+    /// [`FoldError::Gap`] when the entry was prepared on another tail.
+    pub fn commit(&mut self, prepared: Prepared, seq: Seq) -> Result<(), FoldError> {
+        let Prepared { mut entry, .. } = prepared;
+        entry.seq = seq;
+        self.push(Arc::new(entry))
+    }
+}
+
+#[cfg(test)]
+#[path = "conversation_tests.rs"]
+mod tests;

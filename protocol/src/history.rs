@@ -1,0 +1,193 @@
+//! The projection: what one agent's model sees of a conversation (semantics 2). One log, one projection an agent,
+//! never a broadcast copy; the same entries always give the same messages.
+
+use crate::conversation::Conversation;
+use crate::entry::Entry;
+use crate::event::{Call, Continuation, Event, HistoryOption, Message, Responded, Role, Verdict};
+use crate::ids::{AgentName, Writer};
+use crate::orchestration::Orchestration;
+
+/// One message of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromptMessage {
+    /// Instructions.
+    System {
+        /// What is said.
+        text: String,
+    },
+    /// A person.
+    User {
+        /// What is said.
+        text: String,
+    },
+    /// An agent: the reader itself (no name), or another one by its display name.
+    Assistant {
+        /// Who speaks, unless it is the reader.
+        name: Option<String>,
+        /// What is said; may be empty when there are calls.
+        text: String,
+        /// The reader's own calls; each is followed by exactly one result.
+        calls: Vec<Call>,
+    },
+    /// The result of a call of the message before.
+    Tool {
+        /// The call.
+        call: String,
+        /// The tool.
+        name: String,
+        /// What the model is shown.
+        content: String,
+    },
+}
+
+/// What is shown for a call whose turn was cut off before it had a result.
+const NO_RESULT: &str = "This call was interrupted before it returned. It is unknown whether it ran.";
+
+/// The messages that `agent`'s model sees, its instructions first.
+///
+/// `fresh` are events of the running turn that are not yet in the journal: they count as the agent's own, after the tail.
+pub fn project(orchestration: &Orchestration, conversation: &Conversation, agent: &AgentName, fresh: &[Event]) -> Vec<PromptMessage> {
+    let mut log: Vec<(&Writer, &Event)> = conversation
+        .entries()
+        .iter()
+        .flat_map(|entry: &std::sync::Arc<Entry>| entry.events.iter().map(|event| (&entry.head.subject.from, event)))
+        .collect();
+    let me = Writer::Agent(agent.clone());
+    log.extend(fresh.iter().map(|event| (&me, event)));
+
+    let mut messages = Vec::with_capacity(log.len() + 1);
+    if let Some(definition) = orchestration.agent(agent)
+        && !definition.instructions.is_empty()
+    {
+        messages.push(PromptMessage::System { text: definition.instructions.clone() });
+    }
+    for (place, (from, event)) in log.iter().enumerate() {
+        let later = log.get(place + 1..).unwrap_or_default();
+        match event {
+            Event::Opened(opened) => messages.extend(opened.input.iter().map(opening_message)),
+            Event::Said(said) => messages.push(user(&said.text)),
+            Event::Replied(reply) => messages.push(user(&reply.text)),
+            Event::Interrupted(interrupted) => messages.push(user(&interrupted.text)),
+            Event::Continued(continued) if continued.because == Continuation::Autonomous => {
+                messages.extend(continued.prompt.as_deref().filter(|_| **from == me).map(user));
+            }
+            Event::Responded(response) => match from.agent() {
+                Some(speaker) if speaker == agent => own_response(&mut messages, response, from, later),
+                Some(speaker) => other_response(&mut messages, orchestration, speaker, response, from, later),
+                None => {}
+            },
+            Event::Transferred(transfer) if transfer.to == *agent => {
+                messages.extend(transfer.summary.as_ref().map(|text| PromptMessage::System { text: text.clone() }));
+                messages.extend(transfer.payload.as_ref().map(|payload| user(&payload.to_string())));
+            }
+            Event::Continued(_)
+            | Event::Transferred(_)
+            | Event::Intended(_)
+            | Event::Returned(_)
+            | Event::Warned(_)
+            | Event::Asked(_)
+            | Event::Decided(_)
+            | Event::Claimed(_)
+            | Event::Taken(_)
+            | Event::Deferred(_)
+            | Event::HandedBack(_)
+            | Event::SetAside(_)
+            | Event::Redispatched(_)
+            | Event::Reassigned(_)
+            | Event::Snapshotted(_)
+            | Event::Completed(_)
+            | Event::Failed(_)
+            | Event::Cancelled(_)
+            | Event::Erased(_)
+            | Event::Unknown { .. } => {}
+        }
+    }
+    messages
+}
+
+fn user(text: &str) -> PromptMessage {
+    PromptMessage::User { text: text.to_owned() }
+}
+
+fn opening_message(message: &Message) -> PromptMessage {
+    let text = message.text.clone();
+    match message.role {
+        Role::User => PromptMessage::User { text },
+        Role::Assistant => PromptMessage::Assistant { name: message.name.clone(), text, calls: Vec::new() },
+        Role::System => PromptMessage::System { text },
+    }
+}
+
+/// The agent's own response in full: text, calls, and exactly one result for each call, wherever it was recorded.
+fn own_response(messages: &mut Vec<PromptMessage>, response: &Responded, from: &Writer, later: &[(&Writer, &Event)]) {
+    if response.text.is_empty() && response.calls.is_empty() {
+        return;
+    }
+    messages.push(PromptMessage::Assistant { name: None, text: response.text.clone(), calls: response.calls.clone() });
+    for call in &response.calls {
+        let content = result_of(call, from, later).unwrap_or_else(|| NO_RESULT.to_owned());
+        messages.push(PromptMessage::Tool { call: call.id.clone(), name: call.name.clone(), content });
+    }
+}
+
+/// Another agent's text, under its name; its tool work only where the handoff that followed says so.
+fn other_response(
+    messages: &mut Vec<PromptMessage>,
+    orchestration: &Orchestration,
+    speaker: &AgentName,
+    response: &Responded,
+    from: &Writer,
+    later: &[(&Writer, &Event)],
+) {
+    let mut text = response.text.clone();
+    let shares_tools = later.iter().find_map(|(writer, event)| match event {
+        Event::Transferred(transfer) if *writer == from => Some(transfer.history == HistoryOption::Tools),
+        _ => None,
+    });
+    if shares_tools == Some(true) {
+        for call in response.calls.iter().filter(|call| !call.name.starts_with(crate::orchestration::TRANSFER_PREFIX)) {
+            let result = result_of(call, from, later).unwrap_or_default();
+            let line = format!("[{}({}) returned: {result}]", call.name, call.arguments);
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&line);
+        }
+    }
+    if !text.is_empty() {
+        let name = Some(orchestration.display_name(speaker).to_owned());
+        messages.push(PromptMessage::Assistant { name, text, calls: Vec::new() });
+    }
+}
+
+/// The one result of a call: the first that its agent recorded after it, before its next response with a call of that id.
+fn result_of(call: &Call, from: &Writer, later: &[(&Writer, &Event)]) -> Option<String> {
+    for (writer, event) in later {
+        match event {
+            Event::Returned(returned) if *writer == from && returned.call == call.id => return Some(returned.content.clone()),
+            Event::Transferred(transfer) if *writer == from && transfer.call.as_deref() == Some(call.id.as_str()) => {
+                return Some(transferred_result(&transfer.to));
+            }
+            Event::Responded(next) if *writer == from && next.calls.iter().any(|other| other.id == call.id) => return None,
+            _ => {}
+        }
+    }
+    None
+}
+
+/// What the model is shown as the result of a transfer.
+pub fn transferred_result(to: &AgentName) -> String {
+    format!("Transferred to {to}.")
+}
+
+/// What the model is shown when a person decided against a call.
+pub fn decided_result(verdict: Verdict, note: &str) -> String {
+    let fact = match verdict {
+        Verdict::Approved | Verdict::Retry => "A person approved this call.",
+        Verdict::Denied => "A person denied this call: it did not run.",
+        Verdict::Happened if !note.is_empty() => return note.to_owned(),
+        Verdict::Happened => "A person confirmed that this call ran. Its result is not known.",
+        Verdict::Abandoned => "It is unknown whether this call ran, and it will not be tried again.",
+    };
+    if note.is_empty() { fact.to_owned() } else { format!("{fact} Their words: {note}") }
+}

@@ -1,0 +1,288 @@
+//! An orchestration's definition, checked: whoever holds an [`Orchestration`] need not ask whether its start agent
+//! exists, whether a handoff leads somewhere, or whether two tools share a name.
+
+use std::collections::BTreeMap;
+
+use crate::event::{Audience, Effect, HistoryOption, InDoubt, Json};
+use crate::ids::{AgentName, OrchestrationName, Revision};
+use crate::manifest::Manifest;
+
+/// The tool by which a model ends the conversation.
+pub const COMPLETE_TASK: &str = "complete_task";
+/// What the names of transfer tools begin with.
+pub const TRANSFER_PREFIX: &str = "transfer_to_";
+
+/// A checked definition. Made by [`Manifest::check`] and by [`Builder`](crate::builder::Builder), never changed by being used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Orchestration {
+    pub(crate) name: OrchestrationName,
+    pub(crate) revision: Revision,
+    pub(crate) start: AgentName,
+    pub(crate) agents: BTreeMap<AgentName, Agent>,
+    pub(crate) models: BTreeMap<String, Model>,
+    pub(crate) limits: Limits,
+    pub(crate) human: Human,
+    pub(crate) manifest: Manifest,
+}
+
+/// A role: instructions, tools and handoffs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// Its name in subjects, pods and tools.
+    pub name: AgentName,
+    /// Its name for people; the speaker's name in prompts.
+    pub display_name: String,
+    /// What it is for, in one sentence: what other agents' models read.
+    pub description: String,
+    /// What its model is told.
+    pub instructions: String,
+    /// The key of its model in [`Orchestration::model`].
+    pub model: String,
+    /// Its tools, transfers and `complete_task` not among them.
+    pub tools: Vec<Tool>,
+    /// Whom it may hand the conversation to.
+    pub handoffs: Vec<Handoff>,
+    /// Turns that one worker process runs at once.
+    pub concurrency: usize,
+}
+
+/// A permitted edge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Handoff {
+    /// The target.
+    pub to: AgentName,
+    /// When to use it: the description of the transfer tool; never empty.
+    pub when: String,
+    /// What the target sees of the source's tools.
+    pub history: HistoryOption,
+    /// JSON Schema of the payload, where the edge has one.
+    pub payload: Option<Json>,
+}
+
+impl Handoff {
+    /// The transfer tool's name: `transfer_to_<agent>`.
+    pub fn tool_name(&self) -> String {
+        format!("{TRANSFER_PREFIX}{}", self.to)
+    }
+}
+
+/// A tool of an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    /// What the model calls it: `^[a-zA-Z0-9_-]{1,64}$`.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON Schema of its arguments; none for a code tool, whose schema the worker derives from the function's type.
+    pub parameters: Option<Json>,
+    /// Where it runs.
+    pub source: ToolSource,
+    /// What a repeated run may do.
+    pub effect: Effect,
+    /// What is done when it is unknown whether it ran.
+    pub in_doubt: InDoubt,
+    /// Who must approve a call before it runs; nobody by default.
+    pub approval: Option<Audience>,
+    /// Wall time of one run, in seconds.
+    pub timeout_secs: u64,
+}
+
+/// Where a tool runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToolSource {
+    /// A Rust function registered with the worker under the tool's name.
+    Code,
+    /// An HTTP service; `${VAR}` in the texts is resolved in the worker's environment.
+    Http {
+        /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
+        method: String,
+        /// May hold `{argument}` placeholders; the other arguments become the query (GET, DELETE) or a JSON body.
+        url: String,
+        /// Sent along.
+        headers: BTreeMap<String, String>,
+    },
+    /// A text with `{argument}` placeholders, for trying an orchestration out: nothing runs.
+    Template {
+        /// The result.
+        reply: String,
+    },
+}
+
+/// A model of an orchestration.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Model {
+    /// An endpoint that speaks OpenAI's Chat Completions. `${VAR}` and `${VAR:-default}` in the texts are resolved in the
+    /// worker's environment, where the key's variable is read too: no secret enters a definition.
+    Endpoint(Endpoint),
+    /// A script in place of a model.
+    Scripted(Vec<ScriptLine>),
+}
+
+/// See [`Model::Endpoint`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    /// The provider, for traces: `openai`, `azure`, `ollama`, `vllm`, …
+    pub provider: String,
+    /// The model's (or Azure deployment's) name.
+    pub name: String,
+    /// The API's root; the provider's own by default.
+    pub base_url: Option<String>,
+    /// The variable that holds the key.
+    pub api_key_env: Option<String>,
+    /// Azure's `api-version`.
+    pub api_version: Option<String>,
+    /// Sent along.
+    pub headers: BTreeMap<String, String>,
+    /// Wall time of one request, in seconds.
+    pub timeout_secs: u64,
+    /// Retries of a request that failed before it answered.
+    pub retries: u32,
+    /// Whether answers are streamed.
+    pub stream: bool,
+    /// Further fields of the request, verbatim (`temperature`, `max_completion_tokens`, …).
+    pub parameters: BTreeMap<String, Json>,
+    /// The model that stands in, announced, when there is neither a key nor a base URL in the environment.
+    pub or_else: Option<String>,
+}
+
+/// One line of a scripted model: the first whose conditions hold answers; where none does, the model fails and says so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScriptLine {
+    /// Only for this agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Only when the last message of a person contains this, whatever its case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Only when the last message is the result of this tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// What it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub say: Option<String>,
+    /// The tool it calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// The call's arguments.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub arguments: BTreeMap<String, String>,
+    /// The agent it hands over to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transfer: Option<String>,
+    /// It ends the conversation with this summary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete: Option<String>,
+}
+
+/// Bounds of a conversation (defaults: semantics 1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Transfers in one user turn.
+    pub handoffs_per_user_turn: u32,
+    /// Model calls in one turn.
+    pub model_calls_per_turn: u32,
+    /// Wall time of one turn, in seconds.
+    pub turn_secs: u64,
+    /// Wall time of a human request, in seconds.
+    pub human_secs: u64,
+    /// Wall time of a conversation, in seconds; unbounded by default.
+    pub conversation_secs: Option<u64>,
+    /// Attempts at one turn before it counts as poison.
+    pub attempts: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            handoffs_per_user_turn: 16,
+            model_calls_per_turn: 24,
+            turn_secs: 600,
+            human_secs: 86_400,
+            conversation_secs: None,
+            attempts: 5,
+        }
+    }
+}
+
+/// How people take part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Human {
+    /// What happens to a message while an agent works.
+    pub on_message: OnMessage,
+    /// Whether a reply goes to the start agent rather than to the one that asked.
+    pub return_to_start: bool,
+}
+
+/// What happens to a person's message while an agent works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnMessage {
+    /// It is stored; the running turn goes on and then sees it.
+    #[default]
+    Enqueue,
+    /// It fences the running turn off, and the owner is asked again with it.
+    Interrupt,
+    /// It is refused.
+    Reject,
+}
+
+impl Orchestration {
+    /// Its name.
+    pub const fn name(&self) -> &OrchestrationName {
+        &self.name
+    }
+
+    /// The content hash of its definition.
+    pub const fn revision(&self) -> &Revision {
+        &self.revision
+    }
+
+    /// The agent that speaks first.
+    pub const fn start(&self) -> &AgentName {
+        &self.start
+    }
+
+    /// Its agents, by name.
+    pub fn agents(&self) -> impl Iterator<Item = &Agent> {
+        self.agents.values()
+    }
+
+    /// One of its agents.
+    pub fn agent(&self, name: &AgentName) -> Option<&Agent> {
+        self.agents.get(name)
+    }
+
+    /// A speaker's name for people: the agent's display name, or the name itself for an agent of another revision.
+    pub fn display_name<'a>(&'a self, name: &'a AgentName) -> &'a str {
+        self.agent(name).map_or(name.as_str(), |agent| agent.display_name.as_str())
+    }
+
+    /// One of its models.
+    pub fn model(&self, key: &str) -> Option<&Model> {
+        self.models.get(key)
+    }
+
+    /// Its bounds.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How people take part.
+    pub const fn human(&self) -> &Human {
+        &self.human
+    }
+
+    /// The file form it was made from, with files inlined.
+    pub const fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The bytes that are registered and whose hash is the revision.
+    ///
+    /// # Errors
+    /// A definition that cannot be written as JSON, which no checked one is known to be.
+    pub fn canonical(&self) -> Result<Vec<u8>, serde_json::Error> {
+        self.manifest.canonical()
+    }
+}

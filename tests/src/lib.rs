@@ -1,0 +1,3 @@
+//! Drives Baton's programs as real processes against a real broker.
+
+pub mod nats;
