@@ -1,1 +1,136 @@
-//! The durable journal of conversations on NATS JetStream, and the same contract in memory.
+//! The durable journal of conversations, and what else the broker does for Baton.
+//!
+//! Three contracts, each kept by [`nats`] and by [`memory`] and tested by the same suite in [`contract`]:
+//! [`Journal`] (append, read, work, follow), [`Bus`] (what is said and not stored) and [`Store`] (small values,
+//! objects, dead letters, provisioning). This crate moves entries; it never interprets one.
+
+pub mod append;
+pub mod bus;
+pub mod follow;
+pub mod memory;
+pub mod nats;
+pub mod provision;
+pub mod store;
+pub mod work;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use protocol::conversation::{Conversation, FoldError, Partial, Prepared};
+use protocol::ids::{AgentName, ConversationId, Ordinal, OrchestrationName, Seq};
+use protocol::wire::Stored;
+
+pub use append::{Append, Refusal};
+pub use bus::{Bus, Connection, Delivery, RequestError};
+pub use follow::{Follow, FollowError, Scope, Start};
+pub use provision::{Plan, Provision, Provisioned, ProvisionError};
+pub use store::{ConsumerState, Expect, Store, StoreError, Value};
+pub use work::{Settle, WorkError, WorkItem, WorkSource};
+
+/// Everything of a broker, as programs hold it.
+pub trait Broker: Journal + Bus + Store + Provision {}
+impl<T: Journal + Bus + Store + Provision> Broker for T {}
+
+/// A shared handle to a broker.
+pub type Shared = Arc<dyn Broker>;
+
+/// The ordered, durable record of conversations.
+#[async_trait]
+pub trait Journal: Send + Sync + fmt::Debug {
+    /// Appends an entry behind the tail it was prepared on. The only way to write into a conversation; it always fences.
+    async fn append(&self, prepared: &Prepared) -> Append;
+
+    /// The last entry of a conversation, from whichever replica answers; none where there is no conversation.
+    async fn tail(&self, orchestration: &OrchestrationName, conversation: &ConversationId) -> Result<Option<Stored>, ReadError>;
+
+    /// The entry at one ordinal, from the leader: after an unknown outcome only the leader can tell.
+    async fn at(
+        &self,
+        orchestration: &OrchestrationName,
+        conversation: &ConversationId,
+        ordinal: Ordinal,
+    ) -> Result<Option<Stored>, ReadError>;
+
+    /// The entries at some ordinals, all or [`ReadError::Incomplete`].
+    async fn sealed(
+        &self,
+        orchestration: &OrchestrationName,
+        conversation: &ConversationId,
+        ordinals: &[Ordinal],
+    ) -> Result<Vec<Stored>, ReadError>;
+
+    /// The work items of an agent, from its durable consumer.
+    async fn work(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Box<dyn WorkSource>, WorkError>;
+
+    /// Entries in stream order from some place on, without acknowledging any. The stream ends only with an error; gaps
+    /// (a lost connection) are closed by reading on from the last entry seen.
+    async fn follow(
+        &self,
+        orchestration: &OrchestrationName,
+        follow: Follow,
+    ) -> Result<BoxStream<'static, Result<Stored, FollowError>>, FollowError>;
+}
+
+/// Why a read gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The broker did not answer in time; nothing is known.
+    #[error("the broker did not answer: {0}")]
+    Unavailable(String),
+    /// The broker refused.
+    #[error("the broker refused the read: {0}")]
+    Refused(String),
+    /// Entries that must be there were not found, on any replica in time.
+    #[error("entry {missing} of conversation {conversation} cannot be read")]
+    Incomplete {
+        /// Which conversation.
+        conversation: ConversationId,
+        /// The first ordinal that is missing.
+        missing: Ordinal,
+    },
+}
+
+/// Why a conversation could not be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What was read is no conversation.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+}
+
+/// The whole conversation that a message belongs to, up to that message: no read for a short one, one for a long one.
+///
+/// # Errors
+/// [`LoadError`].
+pub async fn complete(journal: &(impl Journal + ?Sized), partial: Partial) -> Result<Conversation, LoadError> {
+    let subject = &partial.last().head.subject;
+    let sealed = match partial.sealed() {
+        [] => Vec::new(),
+        ordinals => journal.sealed(&subject.orchestration, &subject.conversation, ordinals).await?,
+    };
+    Ok(partial.complete(&sealed)?)
+}
+
+/// The whole conversation as the journal has it now; none where there is no conversation.
+///
+/// # Errors
+/// [`LoadError`].
+pub async fn load(
+    journal: &(impl Journal + ?Sized),
+    orchestration: &OrchestrationName,
+    conversation: &ConversationId,
+) -> Result<Option<Conversation>, LoadError> {
+    let Some(stored) = journal.tail(orchestration, conversation).await? else { return Ok(None) };
+    let partial = Partial::decode(&stored).map_err(FoldError::from)?;
+    complete(journal, partial).await.map(Some)
+}
+
+/// The sequence a reader must have reached before a fenced append may be judged again.
+pub fn has_reached(conversation: &Conversation, tail: Seq) -> bool {
+    conversation.tail().seq >= tail
+}

@@ -4,8 +4,8 @@
 //! - [`spans`] makes the spans that Baton exports, and [`keys`] names everything in them.
 //! - [`context`] carries a trace from one process to the next, as a plain value.
 //!
-//! Tracing is off unless the environment asks for it, and then nothing of OpenTelemetry is in the process but this code:
-//! making a span is one load of an atomic, and [`context::current`] answers `None`.
+//! Tracing is off unless the environment asks for it. Then there is no OpenTelemetry layer, [`context::current`] answers `None`, and
+//! making a span is one load of an atomic; only JSON logs still make spans, to show their fields.
 //!
 //! This crate knows no other crate of Baton, so that all of them can use it.
 

@@ -65,11 +65,7 @@ impl Guard {
 
 /// A batch processor with a bounded queue, exporting on a thread of its own: the only place where a blocking client may be called.
 fn provider(settings: &Settings, export: &Export) -> Result<SdkTracerProvider, Error> {
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(&export.endpoint)
-        .build()?;
+    let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).with_endpoint(&export.endpoint).build()?;
     Ok(SdkTracerProvider::builder().with_resource(resource(settings, export)).with_batch_exporter(exporter).build())
 }
 
@@ -88,12 +84,13 @@ fn resource(settings: &Settings, export: &Export) -> Resource {
         .build()
 }
 
-/// The layer that turns spans of `tracing` into exported ones, without attributes about source lines and threads.
+/// The layer that turns spans of `tracing` into exported ones, without attributes about targets, source lines and threads.
 fn layer(provider: &SdkTracerProvider) -> BoxedLayer {
     tracing_opentelemetry::layer()
         .with_tracer(provider.tracer(keys::TARGET))
         .with_location(false)
         .with_threads(false)
+        .with_target(false)
         .with_tracked_inactivity(false)
         .with_filter(FilterFn::new(is_exported).with_max_level_hint(LevelFilter::INFO))
         .boxed()

@@ -1,7 +1,8 @@
 //! One constructor for each kind of span that Baton exports, and what is recorded on them later.
 //!
 //! Agent, operation, provider and model are attributes from the start, because samplers see nothing else. A span that nobody wants
-//! costs nothing: names are `format_args!`, formatted only when a span is really made.
+//! costs nothing: names are `format_args!`, formatted only when a span is really made. Record each thing once: a second value would be
+//! exported next to the first.
 //!
 //! ```
 //! use tracing::Instrument;
@@ -45,7 +46,6 @@ macro_rules! span {
 pub fn user_turn(conversation: &str) -> Span {
     span!(operation::USER_TURN, "server", operation::USER_TURN, conversation, {
         { keys::ENTRY_ID } = Empty,
-        { keys::ORDINAL } = Empty,
         { keys::EPOCH } = Empty,
     })
 }
@@ -156,17 +156,13 @@ pub fn transfer(target: Target<'_>, call_id: &str, conversation: &str) -> Span {
 pub fn act(name: &str, conversation: &str) -> Span {
     span!(operation::ACT, "internal", name, conversation, {
         { keys::ENTRY_ID } = Empty,
-        { keys::ORDINAL } = Empty,
         { keys::EPOCH } = Empty,
     })
 }
 
 /// Records the entry that `span` is about, once it is known; as the message, too, where the span is a messaging one.
-pub fn entry(span: &Span, id: &str, ordinal: u64, epoch: u64) {
-    span.record(keys::ENTRY_ID, id)
-        .record(keys::MESSAGE_ID, id)
-        .record(keys::ORDINAL, signed(ordinal))
-        .record(keys::EPOCH, signed(epoch));
+pub fn entry(span: &Span, id: &str, epoch: u64) {
+    span.record(keys::ENTRY_ID, id).record(keys::MESSAGE_ID, id).record(keys::EPOCH, signed(epoch));
 }
 
 /// What a model's answer says about itself; what is not known is not recorded.
@@ -202,8 +198,7 @@ pub fn answered(span: &Span, answer: &Answer<'_>) {
 
 /// Marks `span` as failed: `error_type` is its low-cardinality class, `description` is for people.
 pub fn failed(span: &Span, error_type: &str, description: impl Display) {
-    span.record(keys::ERROR_TYPE, error_type)
-        .record(keys::OTEL_STATUS_DESCRIPTION, display(description));
+    span.record(keys::ERROR_TYPE, error_type).record(keys::OTEL_STATUS_DESCRIPTION, display(description));
 }
 
 /// Records what people and models said under one of the body keys, such as [`keys::INPUT_MESSAGES`], if this process was told to

@@ -1,7 +1,7 @@
 //! What a whole program logs and exports. A process has one environment and one subscriber, so each test runs this binary again as
 //! a program of its own (`program` below), with its own environment, and looks at what comes out.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout, reason = "helpers of tests")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 use prost::Message;
 use telemetry::spans::{self, Answer, Target};
-use telemetry::{Guard, Settings, TraceContext, context, keys};
+use telemetry::{Settings, TraceContext, context, keys};
 use tracing::info_span;
 
 const REMOTE_TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -37,7 +37,7 @@ fn program() {
         match std::env::var("PROGRAM").unwrap().as_str() {
             "turn" => turn(),
             "every span" => every_span(),
-            "off" => off(&guard),
+            "off" => off(),
             "fail" => fail(),
             other => panic!("no program {other}"),
         }
@@ -96,9 +96,9 @@ fn report(continued: Option<TraceContext>) {
 
 fn every_span() {
     let user = spans::user_turn(CONVERSATION);
-    spans::entry(&user, "e-1", 1, 12);
+    spans::entry(&user, "e-1", 12);
     let process = spans::process("triage", CONVERSATION, 3, 2);
-    spans::entry(&process, "e-3", 3, 12);
+    spans::entry(&process, "e-3", 12);
     let chat = spans::chat("openai", "gpt-5-mini", "triage", CONVERSATION);
     let answer = Answer { model: Some("gpt-5-mini-2"), finish_reason: Some("stop"), input_tokens: Some(70), ..Answer::default() };
     // Entered, and so started: what is recorded from now on goes to a running span.
@@ -108,11 +108,13 @@ fn every_span() {
     tool.in_scope(|| spans::failed(&tool, "timeout", format_args!("no answer in {}", 10)));
     spans::settle("ack", "triage", CONVERSATION).in_scope(|| tracing::warn!(tries = 2, "slow"));
     spans::transfer(Target::Human, "call-2", CONVERSATION).in_scope(|| ());
+    spans::transfer(Target::Agent("refund"), "call-3", CONVERSATION).in_scope(|| ());
+    spans::invoke_agent("triage", "7", CONVERSATION, 12).in_scope(|| ());
+    spans::entry(&spans::publish("baton.{orchestration}.entries", CONVERSATION, 4), "e-4", 12);
     spans::act("remind", CONVERSATION).in_scope(|| ());
 }
 
-fn off(guard: &Guard) {
-    assert_eq!(format!("{guard:?}"), "Guard { provider: None }");
+fn off() {
     let span = spans::invoke_agent("triage", "7", CONVERSATION, 12);
     assert!(span.is_disabled(), "a span that nobody wants is not made");
     context::set_parent(&span, &remote());
@@ -186,10 +188,16 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
         let expected: HashMap<String, Value> = expected.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
         assert_eq!((attributes, span.kind()), (expected, kind), "{name}");
     };
-    let entry = |id, ordinal| vec![(keys::ENTRY_ID, text(id)), (keys::ORDINAL, Value::IntValue(ordinal)), (keys::EPOCH, Value::IntValue(12))];
+    let entry = |id| vec![(keys::ENTRY_ID, text(id)), (keys::EPOCH, Value::IntValue(12))];
+    let ordinal = |ordinal| vec![(keys::ORDINAL, Value::IntValue(ordinal))];
     let messaging = |operation, kind| {
         let system = (keys::MESSAGING_SYSTEM, text("nats"));
-        vec![system, (keys::MESSAGING_OPERATION, text(operation)), (keys::MESSAGING_OPERATION_TYPE, text(kind)), (keys::CONSUMER_GROUP, text("triage"))]
+        vec![
+            system,
+            (keys::MESSAGING_OPERATION, text(operation)),
+            (keys::MESSAGING_OPERATION_TYPE, text(kind)),
+            (keys::CONSUMER_GROUP, text("triage")),
+        ]
     };
     let tool = |name, call| {
         let operation = (keys::GEN_AI_OPERATION, text("execute_tool"));
@@ -204,17 +212,30 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
         (keys::RESPONSE_MODEL, text("gpt-5-mini-2")),
         (keys::FINISH_REASONS, list("stop")),
         (keys::INPUT_TOKENS, Value::IntValue(70)),
-        agent,
+        agent.clone(),
     ];
-    let to_human = [(keys::TRANSFER_TARGET_TYPE, text("human")), (keys::TRANSFER_MODE, text("pass_control"))];
+    let to = |kind| vec![(keys::TRANSFER_TARGET_TYPE, text(kind)), (keys::TRANSFER_MODE, text("pass_control"))];
+    let refund = vec![(keys::TRANSFER_TARGET_NAME, text("refund"))];
+    let invoked =
+        [(keys::GEN_AI_OPERATION, text("invoke_agent")), (keys::AGENT_VERSION, text("7")), (keys::EPOCH, Value::IntValue(12)), agent];
+    let sent = [
+        (keys::MESSAGING_SYSTEM, text("nats")),
+        (keys::MESSAGING_OPERATION, text("send")),
+        (keys::MESSAGING_OPERATION_TYPE, text("send")),
+        (keys::DESTINATION_TEMPLATE, text("baton.{orchestration}.entries")),
+        (keys::MESSAGE_ID, text("e-4")),
+    ];
 
-    check("user_turn", SpanKind::Server, &entry("e-1", 1));
-    check("process triage", SpanKind::Consumer, &[messaging("process", "process"), entry("e-3", 3), processed.to_vec()].concat());
+    check("user_turn", SpanKind::Server, &entry("e-1"));
+    check("process triage", SpanKind::Consumer, &[messaging("process", "process"), entry("e-3"), ordinal(3), processed.to_vec()].concat());
     check("chat gpt-5-mini", SpanKind::Client, &chat);
     let timeout = vec![(keys::ERROR_TYPE, text("timeout"))];
     check("execute_tool check_order_status", SpanKind::Internal, &[tool("check_order_status", "call-1"), timeout].concat());
     check("ack triage", SpanKind::Client, &messaging("ack", "settle"));
-    check("execute_tool transfer_to_human", SpanKind::Internal, &[tool("transfer_to_human", "call-2"), to_human.to_vec()].concat());
+    check("execute_tool transfer_to_human", SpanKind::Internal, &[tool("transfer_to_human", "call-2"), to("human")].concat());
+    check("execute_tool transfer_to_refund", SpanKind::Internal, &[tool("transfer_to_refund", "call-3"), to("agent"), refund].concat());
+    check("invoke_agent triage", SpanKind::Internal, &invoked);
+    check("send baton.{orchestration}.entries", SpanKind::Producer, &[sent.to_vec(), entry("e-4"), ordinal(4)].concat());
     check("remind", SpanKind::Internal, &[]);
 
     let status = spans["execute_tool check_order_status"].status.as_ref().unwrap();
@@ -351,8 +372,11 @@ fn serve(connection: &TcpStream, taken: &Sender<ExportTraceServiceRequest>) {
     }
 }
 
+/// Attributes by key, none of them twice.
 fn attributes(pairs: &[KeyValue]) -> HashMap<String, Value> {
-    pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone().unwrap().value.unwrap())).collect()
+    let attributes: HashMap<_, _> = pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone().unwrap().value.unwrap())).collect();
+    assert_eq!(attributes.len(), pairs.len(), "{pairs:?}");
+    attributes
 }
 
 fn id(bytes: &[u8]) -> String {
@@ -365,5 +389,5 @@ fn text(value: &str) -> Value {
 
 fn list(value: &str) -> Value {
     let values = vec![AnyValue { value: Some(text(value)) }];
-    Value::ArrayValue(opentelemetry_proto::tonic::common::v1::ArrayValue { values })
+    Value::ArrayValue(ArrayValue { values })
 }

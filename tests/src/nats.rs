@@ -9,14 +9,14 @@
 //!
 //! The servers run on the loopback interface on free ports, sync nothing to the disk (a test's machine loses no power;
 //! ask for it with [`server_with`] where syncing is the point), and are gone, with their files, when the value is dropped.
-#![allow(clippy::expect_used, reason = "used by tests only: a panic is how a test says that it cannot go on")]
+#![allow(clippy::expect_used, clippy::panic, reason = "used by tests only: a panic is how a test says that it cannot go on")]
 
 use std::net::TcpListener;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baton::broker::{self, Config, Fsync, StartError, Stderr};
+use cli::broker::{self, Config, Found, Fsync, StartError, Stderr};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{interval, timeout};
 
@@ -32,9 +32,9 @@ static PLACES: Semaphore = Semaphore::const_new(AT_ONCE as usize);
 
 /// The nats-server that tests run: found or obtained as `baton dev` does, once.
 pub async fn executable() -> PathBuf {
-    static FOUND: OnceCell<PathBuf> = OnceCell::const_new();
-    let find = async || broker::find(&Stderr::new()).await.expect("a nats-server for the tests").path;
-    FOUND.get_or_init(find).await.clone()
+    static FOUND: OnceCell<Found> = OnceCell::const_new();
+    let find = async || broker::find(&Stderr::new()).await.unwrap_or_else(|error| panic!("{error}"));
+    FOUND.get_or_init(find).await.path.clone()
 }
 
 /// A private server.
@@ -54,7 +54,7 @@ pub async fn server_with(change: impl FnOnce(&mut Config)) -> Server {
     let place = places(1).await;
     let mut config = config().await;
     change(&mut config);
-    let server = broker::Server::start(config).await.expect("a private nats-server");
+    let server = broker::Server::start(config).await.unwrap_or_else(|error| panic!("{error}"));
     Server { server, _place: place }
 }
 
@@ -87,7 +87,7 @@ pub async fn cluster_of_three() -> Cluster {
     let nodes = loop {
         match nodes().await {
             Err(StartError::PortTaken { .. }) => {}
-            nodes => break nodes.expect("a cluster of nats-servers"),
+            nodes => break nodes.unwrap_or_else(|error| panic!("{error}")),
         }
     };
     let cluster = Cluster { nodes, _places: places };

