@@ -1,1 +1,6 @@
 //! The worker: one process that runs agents' turns.
+//!
+//! [`turn`] decides and performs nothing; [`driver`] performs and decides nothing; [`worker`] runs many drivers at once.
+
+pub mod model;
+pub mod tools;

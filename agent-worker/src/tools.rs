@@ -1,0 +1,56 @@
+//! Tools: what an agent's model may call, and how a call is carried out.
+
+pub mod function;
+pub mod http;
+pub mod template;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use protocol::event::Json;
+use protocol::ids::{AgentName, ConversationId, Seq};
+
+/// One run of a tool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolCall {
+    /// The tool.
+    pub tool: String,
+    /// Arguments that match its schema.
+    pub arguments: Json,
+    /// The same for every run of the same call: a service that keeps it makes the call happen once.
+    pub idempotency_key: String,
+    /// The epoch of the caller: a service that remembers the highest can refuse a stale owner.
+    pub epoch: Seq,
+    /// In which conversation.
+    pub conversation: ConversationId,
+    /// Whose call it is.
+    pub agent: AgentName,
+}
+
+/// Something that carries calls out.
+#[async_trait]
+pub trait Tool: Send + Sync + fmt::Debug {
+    /// JSON Schema of the arguments, where the definition leaves it to the tool (Rust functions).
+    fn parameters(&self) -> Option<Json> {
+        None
+    }
+
+    /// What it does, where the definition leaves it to the tool.
+    fn description(&self) -> Option<&str> {
+        None
+    }
+
+    /// Runs a call; what the model is shown, or why it failed. The driver bounds its time.
+    async fn run(&self, call: ToolCall) -> Result<String, ToolError>;
+}
+
+/// Why a call failed, in words for the model.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ToolError(pub String);
+
+/// The tools written in Rust that a worker has, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Functions(pub(crate) BTreeMap<String, Arc<dyn Tool>>);
