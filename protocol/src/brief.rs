@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Asked, Audience, Continuation, Event, RequestKind};
 use crate::ids::{AgentName, EventId, Ordinal, ProcessId, RequestId, Writer};
+use crate::orchestration::OnMessage;
 use crate::subject::Class;
 
 /// What a conversation is doing.
@@ -79,6 +80,12 @@ pub struct Fixed {
     /// Seconds after the opening's broker timestamp by which the conversation must have ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation_secs: Option<u64>,
+    /// What happens to a person's message while an agent works.
+    #[serde(default, skip_serializing_if = "is_enqueue")]
+    pub on_message: OnMessage,
+    /// The agent that gets a person's reply, where it is not the one that asked ("return to start").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<AgentName>,
 }
 
 /// State in brief; see the module.
@@ -121,6 +128,11 @@ pub struct Brief {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
 const fn is_zero(n: &u32) -> bool {
     *n == 0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
+fn is_enqueue(on_message: &OnMessage) -> bool {
+    *on_message == OnMessage::Enqueue
 }
 
 fn is_default(fixed: &Fixed) -> bool {

@@ -196,6 +196,11 @@ impl EntryId {
         Self::digest(&[b"entry", conversation.as_str().as_bytes(), key.as_bytes()])
     }
 
+    /// The `n`-th id of a turn that was given 16 random bytes: a turn decides without drawing random numbers.
+    pub fn of_turn(seed: [u8; 16], n: u64) -> Self {
+        Self::digest(&[b"turn", &seed, &n.to_be_bytes()])
+    }
+
     /// The first 128 bits of SHA-256 over length-prefixed parts.
     fn digest(parts: &[&[u8]]) -> Self {
         let mut hasher = Sha256::new();

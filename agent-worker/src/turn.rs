@@ -1,0 +1,324 @@
+//! One activation of an owner, as a value: it decides and performs nothing. The driver carries out one [`Effect`] at a
+//! time and brings back what came of it as the next [`Input`]; every outcome of semantics 1 is decided here.
+//!
+//! ```text
+//! Begin ─▶ [taken] ─▶ resume an open response, or ask the model ─▶ resolve ─▶ [intent] ─▶ run tools ─▶ … ─▶ one outcome
+//! ```
+
+mod begin;
+mod outcome;
+mod resolve;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::Refusal;
+use protocol::brief::Brief;
+use protocol::conversation::{Conversation, Draft, FoldError, Prepared};
+use protocol::event::{Call, Deferred, Event, Failed, HandedBack, Responded, Returned, failure};
+use protocol::history::{PromptMessage, project};
+use protocol::ids::{AgentName, EntryId, Ordinal, ProcessId, Seq, Writer};
+use protocol::orchestration::Orchestration;
+use protocol::subject::Class;
+
+use crate::catalog::Catalog;
+use crate::model::ModelError;
+
+pub use begin::{Begin, Delivered};
+use resolve::Response;
+
+/// How often a model may answer nothing at all before the turn fails.
+const EMPTY_ANSWERS_MAX: u32 = 3;
+
+/// What the driver is asked to do next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Ask the model with these messages.
+    AskModel(Vec<PromptMessage>),
+    /// Run these calls, all at once.
+    RunTools(Vec<Run>),
+    /// Append this entry behind [`Turn::conversation`]'s tail.
+    Append(Draft),
+    /// The turn is over for this worker.
+    Finish(Finish),
+}
+
+/// One run of a tool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The call.
+    pub call: Call,
+    /// The key that every run of it carries.
+    pub key: String,
+}
+
+/// How a turn is over for this worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// What it caused is stored, or nothing is left to do: the work item is acked.
+    Settled,
+    /// Ownership is gone: forget it, and leave the work item to the successor.
+    Dropped,
+    /// Somebody goes on later: the work item is given back.
+    GiveBack {
+        /// Not before.
+        delay: Duration,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// What came of an effect.
+#[derive(Debug)]
+pub enum Input {
+    /// Nothing yet: the turn begins.
+    Start,
+    /// The model's answer.
+    Model(Result<Responded, ModelError>),
+    /// What the tools returned, by call id.
+    Tools(Vec<(String, Result<String, String>)>),
+    /// The entry is stored.
+    Appended(Seq),
+    /// Somebody wrote first; the conversation as it is now.
+    Fenced(Conversation),
+    /// It can never be stored as it is.
+    Refused(Refusal),
+}
+
+/// What is being waited for.
+#[derive(Clone, Debug, PartialEq)]
+enum Waiting {
+    Nothing,
+    Model,
+    Tools,
+    Append { draft: Draft, then: Then },
+}
+
+/// What follows a stored entry.
+#[derive(Clone, Debug, PartialEq)]
+enum Then {
+    /// Go on where the journal says the turn stands.
+    Resume,
+    /// Run the calls whose intent it was.
+    Run(Vec<Run>),
+    /// Ask the model.
+    AskModel,
+    /// The turn's outcome is stored.
+    Finish(Finish),
+}
+
+/// One activation of an owner.
+#[derive(Debug)]
+pub struct Turn {
+    orchestration: Arc<Orchestration>,
+    catalog: Arc<Catalog>,
+    agent: AgentName,
+    process: ProcessId,
+    conversation: Conversation,
+    /// Events of this turn that are not in the journal yet.
+    fresh: Vec<Event>,
+    /// The response that is being resolved.
+    response: Option<Response>,
+    /// Entries before this ordinal were in the last prompt: a person's message at or after it has not been seen.
+    seen: Ordinal,
+    empty_answers: u32,
+    seed: [u8; 16],
+    ids: u64,
+    delivered: Delivered,
+    waiting: Waiting,
+}
+
+impl Turn {
+    /// A turn of `agent` for a delivered work item. `seed` is 16 random bytes: the ids of its entries come from it.
+    pub fn new(
+        orchestration: Arc<Orchestration>,
+        catalog: Arc<Catalog>,
+        agent: AgentName,
+        process: ProcessId,
+        conversation: Conversation,
+        delivered: Delivered,
+        seed: [u8; 16],
+    ) -> Self {
+        Self {
+            orchestration,
+            catalog,
+            agent,
+            process,
+            seen: conversation.tail().next,
+            conversation,
+            fresh: Vec::new(),
+            response: None,
+            empty_answers: 0,
+            seed,
+            ids: 0,
+            delivered,
+            waiting: Waiting::Nothing,
+        }
+    }
+
+    /// The conversation as the turn knows it.
+    pub const fn conversation(&self) -> &Conversation {
+        &self.conversation
+    }
+
+    /// The conversation, once the turn is over.
+    pub fn into_conversation(self) -> Conversation {
+        self.conversation
+    }
+
+    /// The epoch that this turn acts in.
+    pub const fn epoch(&self) -> Seq {
+        self.conversation.tail().epoch
+    }
+
+    /// What is to be done next, now that `input` came of the last effect.
+    pub fn next(&mut self, input: Input) -> Effect {
+        let waiting = std::mem::replace(&mut self.waiting, Waiting::Nothing);
+        match (input, waiting) {
+            (Input::Start, _) => self.start(),
+            (Input::Model(Ok(response)), Waiting::Model) => self.responded(response),
+            (Input::Model(Err(error)), Waiting::Model) => self.model_failed(&error),
+            (Input::Tools(results), Waiting::Tools) => self.returned(results),
+            (Input::Appended(_), Waiting::Append { then, .. }) => self.appended(then),
+            (Input::Fenced(conversation), Waiting::Append { draft, then }) => self.fenced(conversation, draft, then),
+            (Input::Refused(refusal), Waiting::Append { draft, .. }) => self.refused(&refusal, &draft),
+            // The driver answers the effect it was given; an answer to something else means it is broken, and a turn
+            // that cannot be trusted is given up: the journal knows all that matters.
+            (Input::Model(_) | Input::Tools(_) | Input::Appended(_) | Input::Fenced(_) | Input::Refused(_), _) => {
+                Effect::Finish(Finish::GiveBack { delay: Duration::ZERO, reason: "the driver answered something else than it was asked".to_owned() })
+            }
+        }
+    }
+
+    /// Takes in an entry that the journal has stored, before the turn is told so.
+    ///
+    /// # Errors
+    /// [`FoldError`] when the entry was prepared on another tail than this turn's.
+    pub fn commit(&mut self, prepared: Prepared, seq: Seq) -> Result<(), FoldError> {
+        self.conversation.commit(prepared, seq)
+    }
+
+    /// The entry by which a draining worker gives a running turn back, where it still owns it.
+    pub fn hand_back(&mut self, reason: &str) -> Draft {
+        let event = HandedBack { by: self.process.clone(), reason: reason.to_owned() };
+        self.draft(Class::Note, vec![event.into()])
+    }
+
+    fn brief(&self) -> Option<&Brief> {
+        self.conversation.brief()
+    }
+
+    fn next_id(&mut self) -> EntryId {
+        self.ids += 1;
+        EntryId::of_turn(self.seed, self.ids)
+    }
+
+    fn draft(&mut self, class: Class, events: Vec<Event>) -> Draft {
+        let id = self.next_id();
+        self.draft_as(id, class, events)
+    }
+
+    fn draft_as(&self, id: EntryId, class: Class, events: Vec<Event>) -> Draft {
+        let revision = self.orchestration.revision().clone();
+        Draft { class, from: Writer::Agent(self.agent.clone()), id, revision, events, trace: None }
+    }
+
+    fn append(&mut self, draft: Draft, then: Then) -> Effect {
+        self.waiting = Waiting::Append { draft: draft.clone(), then };
+        Effect::Append(draft)
+    }
+
+    fn end_with(&mut self, event: impl Into<Event>) -> Effect {
+        self.conclude(Class::End, event.into())
+    }
+
+    /// Appends the turn's outcome: everything fresh, and the event that decides. What is fresh stays so until it is stored.
+    fn conclude(&mut self, class: Class, event: Event) -> Effect {
+        let mut events = self.fresh.clone();
+        events.push(event);
+        let draft = self.draft(class, events);
+        self.append(draft, Then::Finish(Finish::Settled))
+    }
+
+    fn fail(&mut self, code: &'static str, detail: impl Into<String>) -> Effect {
+        self.end_with(Failed { code: code.into(), detail: detail.into() })
+    }
+
+    fn appended(&mut self, then: Then) -> Effect {
+        self.fresh.clear();
+        match then {
+            Then::Resume => self.resume(),
+            Then::Run(runs) => self.run(runs),
+            Then::AskModel => self.ask_model(),
+            Then::Finish(finish) => Effect::Finish(finish),
+        }
+    }
+
+    fn run(&mut self, runs: Vec<Run>) -> Effect {
+        self.waiting = Waiting::Tools;
+        Effect::RunTools(runs)
+    }
+
+    /// Asks the model, unless the turn has used up its calls.
+    fn ask_model(&mut self) -> Effect {
+        let fresh = self.fresh.iter().filter(|event| matches!(event, Event::Responded(_))).count();
+        let recorded = self.brief().map_or(0, |brief| brief.model_calls);
+        let limit = self.orchestration.limits().model_calls_per_turn;
+        if u64::from(recorded) + fresh as u64 >= u64::from(limit) {
+            let detail = format!("agent {} made {limit} model calls in one turn without an outcome (limits.modelCallsPerTurn)", self.agent);
+            return self.fail(failure::CALL_LIMIT, detail);
+        }
+        self.seen = self.conversation.tail().next;
+        self.response = None;
+        self.waiting = Waiting::Model;
+        Effect::AskModel(project(&self.orchestration, &self.conversation, &self.agent, &self.fresh))
+    }
+
+    fn model_failed(&mut self, error: &ModelError) -> Effect {
+        let ModelError::Later { wait, detail } = error else {
+            return self.fail(failure::MODEL_ERROR, format!("agent {}: {error}", self.agent));
+        };
+        let turn_secs = self.orchestration.limits().turn_secs;
+        if wait.as_secs() > turn_secs {
+            let detail = format!("agent {}: {error}, longer than a turn may take ({turn_secs} s, limits.turnTimeout)", self.agent);
+            return self.fail(failure::MODEL_ERROR, detail);
+        }
+        let mut events = self.fresh.clone();
+        events.push(Deferred { wait_secs: wait.as_secs(), reason: detail.clone() }.into());
+        let draft = self.draft(Class::Note, events);
+        self.append(draft, Then::Finish(Finish::GiveBack { delay: *wait, reason: detail.clone() }))
+    }
+
+    fn responded(&mut self, response: Responded) -> Effect {
+        let is_empty = response.text.trim().is_empty() && response.calls.is_empty();
+        self.empty_answers = if is_empty { self.empty_answers + 1 } else { 0 };
+        if self.empty_answers >= EMPTY_ANSWERS_MAX {
+            let detail = format!("agent {}: the model answered {EMPTY_ANSWERS_MAX} times without a text or a call", self.agent);
+            return self.fail(failure::MODEL_ERROR, detail);
+        }
+        self.response = Some(Response::new(response.clone(), &self.catalog));
+        self.fresh.push(response.into());
+        if is_empty { self.ask_model() } else { self.resolve() }
+    }
+
+    fn returned(&mut self, results: Vec<(String, Result<String, String>)>) -> Effect {
+        for (call, result) in results {
+            let (content, is_error) = match result {
+                Ok(content) => (content, false),
+                Err(error) => (error, true),
+            };
+            self.settle_call(&call, content, is_error);
+        }
+        self.resolve()
+    }
+
+    /// Records the one result of a call.
+    fn settle_call(&mut self, call: &str, content: String, is_error: bool) {
+        let Some(tool) = self.response.as_mut().and_then(|response| response.settle(call)) else { return };
+        self.fresh.push(Returned { call: call.to_owned(), tool, content, is_error }.into());
+    }
+}
+
+#[cfg(test)]
+#[path = "turn_tests.rs"]
+mod tests;

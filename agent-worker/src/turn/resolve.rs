@@ -1,0 +1,239 @@
+//! One model response, call by call, until it has exactly one outcome (semantics 1). A response that a predecessor left
+//! open is reopened from the journal and goes the same way: the model is not asked again.
+
+use protocol::conversation::Conversation;
+use protocol::event::{
+    Call, Effect as Repeat, Event, InDoubt, Intended, IntendedCall, RequestKind, Responded, Verdict, Warned, idempotency_key,
+};
+use protocol::history::decided_result;
+use protocol::ids::{AgentName, EventId, Ordinal};
+use protocol::subject::Class;
+
+use super::{Effect, Run, Then, Turn};
+use crate::catalog::{Catalog, Judgement, Transfer};
+
+/// A response on its way to an outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Response {
+    pub(super) text: String,
+    pub(super) calls: Vec<OpenCall>,
+    /// Whether calls with an intent have results: those are stored before a model sees them.
+    pub(super) has_effects: bool,
+}
+
+/// One of its calls.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct OpenCall {
+    pub(super) call: Call,
+    pub(super) judgement: Judgement,
+    pub(super) state: CallState,
+}
+
+/// How far a call is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum CallState {
+    /// Nothing has happened.
+    New,
+    /// It may run now, under this key.
+    Authorised { key: String },
+    /// It may have run, under this key.
+    InDoubt { key: String, effect: Repeat, in_doubt: InDoubt },
+    /// A person decided it without a run.
+    Decided { result: String, is_error: bool },
+    /// It has its result.
+    Settled,
+}
+
+impl Response {
+    pub(super) fn new(response: Responded, catalog: &Catalog) -> Self {
+        let open = |call: Call| OpenCall { judgement: catalog.judge(&call), call, state: CallState::New };
+        Self { text: response.text, calls: response.calls.into_iter().map(open).collect(), has_effects: false }
+    }
+
+    /// The owner's last response, if it has calls without a result.
+    pub(super) fn reopen(conversation: &Conversation, agent: &AgentName, catalog: &Catalog) -> Option<Self> {
+        if conversation.brief()?.open_calls == 0 {
+            return None;
+        }
+        let by_agent = |from: &protocol::ids::Writer| from.agent() == Some(agent);
+        let (place, response) = conversation.events().rev().find_map(|(entry, (id, event))| match event {
+            Event::Responded(response) if by_agent(&entry.head.subject.from) => Some((id, response.clone())),
+            _ => None,
+        })?;
+        let mut reopened = Self::new(response, catalog);
+        let later: Vec<(EventId, &Event)> = conversation.events().map(|(_, event)| event).filter(|(id, _)| *id > place).collect();
+        for open in &mut reopened.calls {
+            open.state = state_of(&open.call, &later, conversation);
+        }
+        reopened.has_effects = later.iter().any(|(_, event)| matches!(event, Event::Intended(_)));
+        Some(reopened)
+    }
+
+    /// Marks a call as settled; its tool, unless it was settled before or is none of this response.
+    pub(super) fn settle(&mut self, call: &str) -> Option<String> {
+        let open = self.calls.iter_mut().find(|open| open.call.id == call && open.state != CallState::Settled)?;
+        open.state = CallState::Settled;
+        Some(open.call.name.clone())
+    }
+
+    pub(super) fn open(&self) -> impl Iterator<Item = &OpenCall> {
+        self.calls.iter().filter(|open| open.state != CallState::Settled)
+    }
+
+    /// The first valid transfer: it wins.
+    pub(super) fn transfer(&self) -> Option<(&Call, &Transfer)> {
+        self.open().find_map(|open| match &open.judgement {
+            Judgement::Transfer(transfer) => Some((&open.call, transfer)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn completion(&self) -> Option<(&Call, &str)> {
+        self.open().find_map(|open| match &open.judgement {
+            Judgement::Complete { summary } => Some((&open.call, summary.as_str())),
+            _ => None,
+        })
+    }
+}
+
+/// What the journal says of a call after its response.
+fn state_of(call: &Call, later: &[(EventId, &Event)], conversation: &Conversation) -> CallState {
+    let mut state = CallState::New;
+    let mut intended: Option<&IntendedCall> = None;
+    // A run that was permitted is in doubt as soon as somebody else takes over, or when the permission was an intent:
+    // whoever reads it from the journal did not see what became of it.
+    for (id, event) in later {
+        match event {
+            Event::Returned(returned) if returned.call == call.id => return CallState::Settled,
+            Event::Intended(event) => {
+                let Some(found) = event.calls.iter().find(|intended| intended.call == call.id) else { continue };
+                intended = Some(found);
+                if is_note(conversation, id.ordinal) {
+                    state = doubt(found);
+                }
+            }
+            Event::Decided(decision) if request_call(conversation, decision.request).is_some_and(|id| id == call.id) => {
+                let Some(intended) = intended else { continue };
+                state = match decision.verdict {
+                    Verdict::Approved | Verdict::Retry => CallState::Authorised { key: intended.key.clone() },
+                    Verdict::Denied | Verdict::Happened | Verdict::Abandoned => CallState::Decided {
+                        result: decided_result(decision.verdict, &decision.note),
+                        is_error: decision.verdict != Verdict::Happened,
+                    },
+                };
+            }
+            Event::Taken(_) | Event::Redispatched(_) => {
+                if let (CallState::Authorised { .. }, Some(intended)) = (&state, intended) {
+                    state = doubt(intended);
+                }
+            }
+            _ => {}
+        }
+    }
+    state
+}
+
+fn doubt(intended: &IntendedCall) -> CallState {
+    CallState::InDoubt { key: intended.key.clone(), effect: intended.effect, in_doubt: intended.in_doubt }
+}
+
+fn is_note(conversation: &Conversation, ordinal: Ordinal) -> bool {
+    let entry = usize::try_from(ordinal).ok().and_then(|ordinal| conversation.entries().get(ordinal));
+    entry.is_some_and(|entry| entry.head.subject.class == Class::Note)
+}
+
+fn request_call(conversation: &Conversation, request: EventId) -> Option<&str> {
+    match conversation.event(request) {
+        Some(Event::Asked(asked)) => asked.call.as_ref().map(|call| call.id.as_str()),
+        _ => None,
+    }
+}
+
+impl Turn {
+    /// Brings the response one step nearer to its outcome.
+    pub(super) fn resolve(&mut self) -> Effect {
+        self.settle_what_needs_no_run();
+        let Some(response) = &self.response else { return self.ask_model() };
+        let runnable: Vec<OpenCall> = response.open().filter(|open| is_runnable(open)).cloned().collect();
+        if !runnable.is_empty() {
+            return self.run_all(&runnable);
+        }
+        self.decide()
+    }
+
+    fn settle_what_needs_no_run(&mut self) {
+        let Some(response) = &self.response else { return };
+        let winner = response.transfer().map(|(call, _)| call.id.clone());
+        let mut results = Vec::new();
+        for open in response.open() {
+            let result = match (&open.state, &open.judgement) {
+                (CallState::Decided { result, is_error }, _) => Some((result.clone(), *is_error)),
+                (CallState::InDoubt { effect: Repeat::SideEffect, in_doubt: InDoubt::Abandon, .. }, _) => {
+                    Some((decided_result(Verdict::Abandoned, ""), true))
+                }
+                (CallState::New, Judgement::Invalid(problem)) => Some((problem.clone(), true)),
+                (CallState::New, Judgement::Transfer(transfer)) if winner.as_ref() != Some(&open.call.id) => {
+                    Some((format!("Ignored: another transfer in the same response came first, not to {}.", transfer.handoff.to), true))
+                }
+                _ => None,
+            };
+            results.extend(result.map(|(content, is_error)| (open.call.clone(), content, is_error)));
+        }
+        for (call, content, is_error) in results {
+            let is_surplus = content.starts_with("Ignored:");
+            self.settle_call(&call.id, content, is_error);
+            if is_surplus {
+                let detail = format!("the model asked for several transfers at once; {} was ignored", call.name);
+                self.fresh.push(Warned { code: "transfer_ignored".into(), detail }.into());
+            }
+        }
+    }
+
+    /// Runs all calls that may run; those with effects only after their intent is stored.
+    fn run_all(&mut self, runnable: &[OpenCall]) -> Effect {
+        let id = self.next_id();
+        let mut runs = Vec::with_capacity(runnable.len());
+        let mut intended = Vec::new();
+        for (index, open) in runnable.iter().enumerate() {
+            let key = match &open.state {
+                CallState::Authorised { key } | CallState::InDoubt { key, .. } => key.clone(),
+                CallState::New | CallState::Decided { .. } | CallState::Settled => idempotency_key(id, index),
+            };
+            if let (CallState::New, Judgement::Tool { effect, in_doubt, .. }) = (&open.state, &open.judgement)
+                && *effect != Repeat::ReadOnly
+            {
+                intended.push(IntendedCall { call: open.call.id.clone(), key: key.clone(), effect: *effect, in_doubt: *in_doubt });
+            }
+            runs.push(Run { call: open.call.clone(), key });
+        }
+        if intended.is_empty() {
+            return self.run(runs);
+        }
+        if let Some(response) = &mut self.response {
+            response.has_effects = true;
+        }
+        let mut events = self.fresh.clone();
+        events.push(Intended { calls: intended }.into());
+        let draft = self.draft_as(id, Class::Note, events);
+        self.append(draft, Then::Run(runs))
+    }
+}
+
+/// Whether a call can run now without asking anybody.
+fn is_runnable(open: &OpenCall) -> bool {
+    match (&open.state, &open.judgement) {
+        (CallState::Authorised { .. }, _) => true,
+        (CallState::InDoubt { effect, in_doubt, .. }, _) => *effect != Repeat::SideEffect || *in_doubt == InDoubt::Retry,
+        (CallState::New, Judgement::Tool { approval, .. }) => approval.is_none(),
+        (CallState::New | CallState::Decided { .. } | CallState::Settled, _) => false,
+    }
+}
+
+/// What a person must decide before a call can go on.
+pub(super) fn needs_decision(open: &OpenCall) -> Option<RequestKind> {
+    match (&open.state, &open.judgement) {
+        (CallState::InDoubt { .. }, _) if !is_runnable(open) => Some(RequestKind::InDoubt),
+        (CallState::New, Judgement::Tool { approval: Some(_), .. }) => Some(RequestKind::Approval),
+        _ => None,
+    }
+}

@@ -1,0 +1,43 @@
+//! Who is there: heartbeats of worker processes, and the question what they hold. JSON, said over core NATS.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{AgentName, ConversationId, ProcessId};
+
+/// Milliseconds between a worker's heartbeats.
+pub const HEARTBEAT_MILLIS: u64 = 250;
+
+/// A worker process says that it serves an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Heartbeat {
+    /// Which process.
+    pub process: ProcessId,
+    /// Its number on its machine, for people.
+    pub pid: u32,
+    /// The agent it serves.
+    pub agent: AgentName,
+    /// Turns that it runs now.
+    pub held: usize,
+    /// Turns that it can run at once.
+    pub slots: usize,
+    /// Whether it takes nothing new: it is draining.
+    #[serde(default)]
+    pub is_draining: bool,
+}
+
+/// The coordinator asks the workers of an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldsQuestion {
+    /// Which of these do you hold?
+    pub conversations: Vec<ConversationId>,
+}
+
+/// A worker process answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldsAnswer {
+    /// Which process.
+    pub process: ProcessId,
+    /// These.
+    pub held: Vec<ConversationId>,
+}

@@ -1,0 +1,119 @@
+//! What the coordinator answers: who owns what. JSON, as a NATS service under `baton.<orchestration>.coordinator.<verb>`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::brief::{Brief, Phase};
+use crate::event::RequestKind;
+use crate::ids::{AgentName, ConversationId, Ordinal, ProcessId, RequestId, Revision};
+
+/// The verbs.
+pub mod verb {
+    /// [`super::ShowQuery`] → [`super::Answer`] of [`super::Shown`].
+    pub const SHOW: &str = "show";
+    /// [`super::ListQuery`] → [`super::Answer`] of [`super::Listed`].
+    pub const LIST: &str = "list";
+    /// Nothing → [`super::Answer`] of [`super::Status`].
+    pub const STATUS: &str = "status";
+}
+
+/// Asks for one conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShowQuery {
+    /// Which.
+    pub conversation: ConversationId,
+}
+
+/// Asks for conversations, newest activity first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListQuery {
+    /// Only those that this agent owns.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentName>,
+    /// Only those in this phase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Only those in which nothing has happened for so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_secs: Option<u64>,
+    /// At most so many (the coordinator has a limit of its own).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+/// A conversation as the ledger has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Its state in brief.
+    pub brief: Brief,
+    /// Its last entry's ordinal.
+    pub ordinal: Ordinal,
+    /// Its last entry's kind.
+    pub kind: String,
+    /// The revision it runs on.
+    pub revision: Revision,
+    /// When its last entry was stored, in milliseconds since the Unix epoch by the broker's clock.
+    pub last_ms: u64,
+    /// When it was opened, likewise.
+    pub opened_ms: u64,
+    /// The trace of its last entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// Conversations as the ledger has them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// Those asked for.
+    pub conversations: Vec<Shown>,
+    /// How many there are in all that match.
+    pub total: usize,
+}
+
+/// The coordinator's own state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// Which process answers.
+    pub process: ProcessId,
+    /// Whether it is the one that acts.
+    pub is_leader: bool,
+    /// The last stream sequence its ledger holds.
+    pub seq: u64,
+    /// Open conversations.
+    pub open: usize,
+    /// The broker's time as of its last tick, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+    /// The worker processes it hears.
+    pub workers: Vec<crate::presence::Heartbeat>,
+}
+
+/// An answer, or why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Answer<T> {
+    /// Here it is.
+    Ok(T),
+    /// The ledger has no such conversation.
+    NotFound,
+    /// The question cannot be understood.
+    Invalid(String),
+}
+
+/// A human request on its way to a gateway: `baton.<orchestration>.gateway.<process>`. At least once, same id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForwardedRequest {
+    /// Which conversation.
+    pub conversation: ConversationId,
+    /// Which request.
+    pub request: RequestId,
+    /// What is asked.
+    pub kind: RequestKind,
+    /// Of whom.
+    pub audience: crate::event::Audience,
+    /// By whom.
+    pub agent: AgentName,
+}
