@@ -10,6 +10,7 @@ pub mod follow;
 pub mod memory;
 pub mod nats;
 pub mod provision;
+pub mod registry;
 pub mod store;
 pub mod work;
 

@@ -4,6 +4,7 @@
 //! configuration are arguments, effects are plain values. The same bytes always fold to the same conversation.
 
 pub mod brief;
+pub mod builder;
 pub mod conversation;
 pub mod entry;
 pub mod event;

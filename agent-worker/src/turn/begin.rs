@@ -21,8 +21,6 @@ pub struct Delivered {
     pub item: Ordinal,
     /// How often the broker has delivered it, this time included.
     pub count: u64,
-    /// Whether somebody may have had it before, whatever the broker's count says.
-    pub may_be_repeated: bool,
 }
 
 /// What a work item means now.
@@ -46,7 +44,7 @@ impl Begin {
             return Self::Stale;
         }
         let touched = later.clone().any(|entry| entry.head.subject.class != Class::In);
-        if delivered.count > 1 || delivered.may_be_repeated || touched { Self::Takeover } else { Self::Fresh }
+        if delivered.count > 1 || touched { Self::Takeover } else { Self::Fresh }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::ids::{AgentName, Seq};
+use protocol::wire::Stored;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -16,9 +17,9 @@ use crate::ConsumerState;
 pub(super) type SourceId = u64;
 
 /// A work item on its way to a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Handed {
-    pub(super) seq: Seq,
+    pub(super) stored: Stored,
     pub(super) delivered: u64,
 }
 
@@ -99,10 +100,10 @@ impl Consumer {
             self.queue_again(seq);
         }
         while !self.pulls.is_empty() {
-            let Some(seq) = self.pick(log, chance) else { return };
-            self.hand(seq, now);
+            let Some(stored) = self.pick(log, chance).and_then(|seq| log.get(seq)) else { return };
+            self.hand(stored.clone(), now);
             if chance.strikes(Fault::DeliveryTwice) {
-                self.strays.push_back(seq);
+                self.strays.push_back(stored.seq);
             }
             self.changed.notify_waiters();
         }
@@ -110,14 +111,11 @@ impl Consumer {
 
     fn pick(&mut self, log: &Log, chance: &mut Chance) -> Option<Seq> {
         while let Some(seq) = self.again.pop_front() {
-            // It may have been settled or purged while it waited.
-            if log.get(seq).is_none() {
-                self.settle(seq);
-            } else if self.pending.contains_key(&seq) {
+            // It may have been settled while it waited.
+            if self.pending.contains_key(&seq) {
                 return Some(seq);
             }
         }
-        self.strays.retain(|seq| log.get(*seq).is_some());
         if self.pending.len() as u64 >= self.ack_pending_max {
             return None;
         }
@@ -138,13 +136,14 @@ impl Consumer {
         found
     }
 
-    fn hand(&mut self, seq: Seq, now: Instant) {
+    fn hand(&mut self, stored: Stored, now: Instant) {
         let Some(mut pull) = self.pulls.pop_front() else { return };
+        let seq = stored.seq;
         self.last_delivered = self.last_delivered.max(seq);
         self.schedule(seq, now + self.ack_wait);
         let pending = self.pending.entry(seq).or_default();
         pending.delivered += 1;
-        let handed = Handed { seq, delivered: pending.delivered };
+        let handed = Handed { stored, delivered: pending.delivered };
         self.inboxes.entry(pull.source).or_default().push_back(handed);
         pull.open -= 1;
         if pull.open > 0 {
@@ -172,6 +171,15 @@ impl Consumer {
         if let Some(Pending { due: Some(due), .. }) = self.pending.remove(&seq) {
             self.timers.remove(&(due, seq));
         }
+    }
+
+    /// What has been purged is nobody's work any more.
+    pub(super) fn purged(&mut self, log: &Log) {
+        let gone: Vec<Seq> = self.pending.keys().copied().filter(|seq| log.get(*seq).is_none()).collect();
+        for seq in gone {
+            self.settle(seq);
+        }
+        self.strays.retain(|seq| log.get(*seq).is_some());
     }
 
     /// It comes again at `due`: extended, or given back. What is queued to come again stays queued.

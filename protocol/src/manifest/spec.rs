@@ -121,6 +121,18 @@ pub struct ModelSpec {
     pub script_file: Option<String>,
 }
 
+impl ModelSpec {
+    /// One of OpenAI's models, by its name.
+    pub fn openai(name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), ..Self::default() }
+    }
+
+    /// A script in a model's place.
+    pub fn scripted(script: impl IntoIterator<Item = ScriptLine>) -> Self {
+        Self { provider: Provider::Scripted, script: script.into_iter().collect(), ..Self::default() }
+    }
+}
+
 /// Who serves a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -162,12 +174,11 @@ impl Provider {
         }
     }
 
-    /// The API's root where the model names none.
-    pub const fn base_url(self) -> Option<&'static str> {
+    /// Whether nobody knows its address but the author.
+    pub const fn needs_base_url(self) -> bool {
         match self {
-            Self::OpenAi => Some("https://api.openai.com/v1"),
-            Self::Ollama => Some("http://localhost:11434/v1"),
-            Self::Azure | Self::Vllm | Self::Compatible | Self::Scripted => None,
+            Self::Azure | Self::Vllm | Self::Compatible => true,
+            Self::OpenAi | Self::Ollama | Self::Scripted => false,
         }
     }
 }

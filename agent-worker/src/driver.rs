@@ -1,0 +1,440 @@
+//! Carries a turn's effects out, one after the other. Nothing is decided here but whether to go on at all: a turn whose
+//! conversation moved on without it is dropped at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use journal::{Append, LoadError, Shared, WorkItem, complete, has_reached, load};
+use protocol::brief::Phase;
+use protocol::conversation::{Conversation, Draft, FoldError, Partial, Prepared};
+use protocol::entry::{Head, Trace};
+use protocol::event::{Event, Failed, failure};
+use protocol::ids::{AgentName, ConversationId, EntryId, OrchestrationName, ProcessId, Seq, Writer};
+use protocol::subject::{self, Class};
+use protocol::wire::DecodeError;
+use telemetry::context::TraceContext;
+use telemetry::{context, spans};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
+
+use crate::cache::Cache;
+use crate::held::{Held, Hold};
+use crate::live::{LiveAnswer, Speaker};
+use crate::model::Request;
+use crate::role::{Role, RoleError, Roles};
+use crate::tools::ToolCall;
+use crate::turn::{Delivered, Effect, Finish, Input, Run, Turn};
+
+/// How often a running turn tells the broker that its work item is alive; the ack wait is four times as long.
+const EXTEND: Duration = Duration::from_secs(1);
+/// How often a running turn looks at the journal although nobody told it to.
+const LOOK: Duration = Duration::from_secs(10);
+/// Before a work item that could not be begun is offered again.
+const RETRY: Duration = Duration::from_secs(2);
+/// Before an entry of a newer version is offered again.
+const NEWER: Duration = Duration::from_secs(10);
+
+/// What the turns of one agent in this process share.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) broker: Shared,
+    pub(crate) orchestration: OrchestrationName,
+    pub(crate) agent: AgentName,
+    pub(crate) process: ProcessId,
+    pub(crate) roles: Roles,
+    pub(crate) cache: Cache,
+    pub(crate) held: Held,
+    pub(crate) speaker: Speaker,
+    /// Cancelled when running turns should be given back.
+    pub(crate) hand_back: CancellationToken,
+}
+
+/// A turn that stopped before it finished.
+enum Stop {
+    /// Its conversation moved on.
+    Lost,
+    /// The worker drains.
+    HandBack,
+}
+
+impl Driver {
+    /// One work item, from delivery to its settlement.
+    pub(crate) async fn drive(&self, item: WorkItem) {
+        let Ok(head) = Head::decode(&item.stored.subject, &item.stored.headers) else {
+            return self.set_aside_or_bury(&item).await;
+        };
+        let conversation = head.subject.conversation.clone();
+        let span = spans::process(self.agent.as_str(), conversation.as_str(), head.subject.ordinal, item.delivered);
+        if let Some(trace) = &head.trace {
+            context::set_parent(&span, &trace_context(trace));
+        }
+        let hold = self.held.hold(conversation);
+        let mut extend = interval_at(Instant::now() + EXTEND, EXTEND);
+        extend.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let turn = self.turn(&item, &head, &hold).instrument(span);
+        tokio::pin!(turn);
+        let finish = loop {
+            tokio::select! {
+                finish = &mut turn => break finish,
+                _ = extend.tick() => item.settle.extend().await,
+            }
+        };
+        match finish {
+            Finish::Settled => item.settle.ack().await,
+            Finish::Dropped => tracing::debug!(conversation = %head.subject.conversation, "the conversation moved on without this turn"),
+            Finish::GiveBack { delay, reason } => {
+                tracing::info!(conversation = %head.subject.conversation, ?delay, "given back: {reason}");
+                item.settle.give_back(delay).await;
+            }
+        }
+    }
+
+    /// An entry this program cannot read: kept for a newer one, or, if no version can, for people.
+    async fn set_aside_or_bury(&self, item: &WorkItem) {
+        match Partial::decode(&item.stored) {
+            Err(DecodeError::Newer { what }) => {
+                tracing::warn!(subject = item.stored.subject, "set aside: {what}");
+                item.settle.give_back(NEWER).await;
+            }
+            Ok(_) | Err(DecodeError::Malformed(_)) => self.bury(item, "its headers are not an entry's").await,
+        }
+    }
+
+    async fn bury(&self, item: &WorkItem, reason: &str) {
+        tracing::error!(subject = item.stored.subject, "dead letter: {reason}");
+        match self.broker.dead_letter(&self.orchestration, &self.agent, &item.stored, reason).await {
+            Ok(()) => item.settle.terminate().await,
+            // Nothing is dropped before it is kept.
+            Err(error) => {
+                tracing::error!("the dead letter could not be kept: {error}");
+                item.settle.give_back(RETRY).await;
+            }
+        }
+    }
+
+    async fn turn(&self, item: &WorkItem, head: &Head, hold: &Hold) -> Finish {
+        let conversation = match self.conversation(item).await {
+            Ok(conversation) => conversation,
+            Err(LoadError::Fold(FoldError::Decode(DecodeError::Malformed(problem)))) => {
+                self.bury(item, &problem).await;
+                return Finish::Dropped;
+            }
+            Err(error) => return Finish::GiveBack { delay: RETRY, reason: error.to_string() },
+        };
+        let revision = conversation.revision().unwrap_or(&head.revision).clone();
+        let role = match self.roles.role(&revision).await {
+            Ok(role) => role,
+            Err(error) => return self.cannot_play(conversation, error).await,
+        };
+        let delivered = Delivered { item: head.subject.ordinal, count: item.delivered };
+        let turn = Turn::new(
+            role.orchestration.clone(),
+            role.catalog.clone(),
+            self.agent.clone(),
+            self.process.clone(),
+            conversation,
+            delivered,
+            *uuid::Uuid::new_v4().as_bytes(),
+        );
+        let epoch = turn.epoch();
+        let invoke = spans::invoke_agent(self.agent.as_str(), revision.as_str(), head.subject.conversation.as_str(), epoch.0);
+        self.run(turn, &role, hold).instrument(invoke).await
+    }
+
+    /// The conversation as of this work item, or as of now where somebody may have gone on with it.
+    async fn conversation(&self, item: &WorkItem) -> Result<Conversation, LoadError> {
+        let mut newest = item.stored.clone();
+        let mut partial = Partial::decode(&newest).map_err(FoldError::from)?;
+        if item.delivered > 1 || item.is_old {
+            let subject = &partial.last().head.subject;
+            let tail = self.broker.tail(&subject.orchestration, &subject.conversation).await?;
+            if let Some(tail) = tail.filter(|tail| tail.seq > newest.seq) {
+                newest = tail;
+                partial = Partial::decode(&newest).map_err(FoldError::from)?;
+            }
+        }
+        if !partial.sealed().is_empty()
+            && let Some(known) = self.cache.extended(&partial)
+        {
+            return Ok(known);
+        }
+        complete(&*self.broker, partial).await
+    }
+
+    /// A definition that this worker cannot play: transient, or a visible failure.
+    async fn cannot_play(&self, conversation: Conversation, error: RoleError) -> Finish {
+        if error.is_transient() {
+            return Finish::GiveBack { delay: RETRY, reason: error.to_string() };
+        }
+        tracing::error!(conversation = %conversation.id(), "{error}");
+        let Some(revision) = conversation.revision().cloned() else { return Finish::Settled };
+        let failed = Failed { code: failure::MISCONFIGURED.into(), detail: error.to_string() };
+        let draft = Draft {
+            class: Class::End,
+            from: Writer::Agent(self.agent.clone()),
+            id: EntryId::from_random(*uuid::Uuid::new_v4().as_bytes()),
+            revision,
+            events: vec![Event::from(failed)],
+            trace: current_trace(),
+        };
+        match conversation.prepare(draft) {
+            Ok(prepared) => match self.broker.append(&prepared).await {
+                Append::Appended(_) | Append::Gone => Finish::Settled,
+                Append::Fenced { .. } | Append::Refused(_) | Append::Unknown(_) => {
+                    Finish::GiveBack { delay: RETRY, reason: error.to_string() }
+                }
+            },
+            // Not this agent's any more, or over.
+            Err(_) => Finish::Settled,
+        }
+    }
+
+    async fn run(&self, mut turn: Turn, role: &Role, hold: &Hold) -> Finish {
+        let mut answers = 0;
+        let mut effect = turn.next(Input::Start);
+        loop {
+            let input = match effect {
+                Effect::Finish(finish) => {
+                    self.cache.put(turn.into_conversation());
+                    return finish;
+                }
+                Effect::AskModel(messages) => {
+                    answers += 1;
+                    let request = Request {
+                        agent: self.agent.clone(),
+                        conversation: turn.conversation().id().clone(),
+                        messages,
+                        tools: role.catalog.definitions().clone(),
+                    };
+                    let asked = self.ask_model(role, request, turn.epoch(), answers);
+                    self.unless_stopped(&turn, hold, asked).await.map(Input::Model)
+                }
+                Effect::RunTools(runs) => {
+                    let ran = self.run_tools(role, &turn, runs);
+                    self.unless_stopped(&turn, hold, ran).await.map(Input::Tools)
+                }
+                Effect::Append(draft) => match self.append(&mut turn, draft).await {
+                    Ok(input) => Ok(input),
+                    Err(finish) => return finish,
+                },
+            };
+            effect = match input {
+                Ok(input) => turn.next(input),
+                Err(Stop::Lost) => return Finish::Dropped,
+                Err(Stop::HandBack) => return self.give_back(turn).await,
+            };
+        }
+    }
+
+    /// What `work` gives, unless the turn has to stop: then `work` is dropped on the spot, and a model stream with it.
+    async fn unless_stopped<T>(&self, turn: &Turn, hold: &Hold, work: impl Future<Output = T>) -> Result<T, Stop> {
+        tokio::select! {
+            result = work => Ok(result),
+            () = self.lost(turn, hold) => Err(Stop::Lost),
+            () = self.hand_back.cancelled() => Err(Stop::HandBack),
+        }
+    }
+
+    /// Resolves once the journal says that this turn's epoch is over: asked when told to, on a reconnect, now and then.
+    async fn lost(&self, turn: &Turn, hold: &Hold) {
+        let mut connection = self.broker.connection();
+        let conversation = turn.conversation().id();
+        loop {
+            tokio::select! {
+                () = hold.moved() => {}
+                () = sleep(LOOK) => {}
+                changed = connection.changed() => if changed.is_err() { return std::future::pending().await },
+            }
+            if connection.borrow_and_update().is_up && self.has_moved(conversation, turn.epoch()).await {
+                return;
+            }
+        }
+    }
+
+    /// Whether the conversation's newest entry belongs to another epoch, or ends it.
+    async fn has_moved(&self, conversation: &ConversationId, epoch: Seq) -> bool {
+        match self.broker.tail(&self.orchestration, conversation).await {
+            Ok(Some(tail)) => Head::decode(&tail.subject, &tail.headers).is_ok_and(|head| {
+                // A replica that lags shows an older epoch, which is nobody's loss.
+                head.epoch_after(tail.seq) > epoch || (head.epoch_after(tail.seq) == epoch && head.brief.phase != Phase::Working)
+            }),
+            // Nothing is left of it, or nothing can be learned now: the fence decides.
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    async fn ask_model(
+        &self,
+        role: &Role,
+        request: Request,
+        epoch: Seq,
+        answer: u32,
+    ) -> Result<protocol::event::Responded, crate::model::ModelError> {
+        let conversation = request.conversation.as_str();
+        let span = spans::chat(role.model.provider(), role.model.name(), self.agent.as_str(), conversation);
+        let mut tokens = LiveAnswer {
+            speaker: self.speaker.clone(),
+            subject: subject::live(&self.orchestration, &self.agent, &request.conversation),
+            process: self.process.clone(),
+            epoch,
+            answer,
+            index: 0,
+        };
+        let result = role.model.respond(&request, &mut tokens).instrument(span.clone()).await;
+        match &result {
+            Ok(response) => {
+                let usage = response.usage.unwrap_or_default();
+                let counted = response.usage.is_some();
+                spans::answered(&span, &spans::Answer {
+                    model: Some(response.model.as_str()).filter(|model| !model.is_empty()),
+                    id: None,
+                    finish_reason: Some(if response.calls.is_empty() { "stop" } else { "tool_calls" }),
+                    input_tokens: counted.then_some(usage.input_tokens),
+                    output_tokens: counted.then_some(usage.output_tokens),
+                    cached_tokens: counted.then_some(usage.cached_tokens),
+                });
+            }
+            Err(error) => {
+                tracing::warn!(conversation, agent = %self.agent, "{error}");
+                spans::failed(&span, "model", error);
+            }
+        }
+        result
+    }
+
+    async fn run_tools(&self, role: &Role, turn: &Turn, runs: Vec<Run>) -> Vec<(String, Result<String, String>)> {
+        let calls = runs.into_iter().map(|run| self.run_tool(role, turn, run));
+        join_all(calls).await
+    }
+
+    async fn run_tool(&self, role: &Role, turn: &Turn, run: Run) -> (String, Result<String, String>) {
+        let Run { call, key } = run;
+        let conversation = turn.conversation().id();
+        let span = spans::execute_tool(&call.name, &call.id, conversation.as_str());
+        let result = async {
+            let tool = role.tools.get(&call.name).ok_or_else(|| format!("tool {} is not available in this worker", call.name))?;
+            let call = ToolCall {
+                tool: call.name.clone(),
+                arguments: crate::catalog::arguments(&call)?,
+                idempotency_key: key,
+                epoch: turn.epoch(),
+                conversation: conversation.clone(),
+                agent: self.agent.clone(),
+            };
+            let timeout_secs = role.catalog.timeout_secs(&call.tool).unwrap_or(60);
+            let ran = tokio::time::timeout(Duration::from_secs(timeout_secs), tool.run(call)).await;
+            ran.map_err(|_| format!("the tool did not return within {timeout_secs} s; it is unknown whether it did its work"))?
+                .map_err(|error| error.to_string())
+        };
+        let result = result.instrument(span.clone()).await;
+        if let Err(error) = &result {
+            spans::failed(&span, "tool", error);
+        }
+        (call.id, result)
+    }
+
+    /// Appends until the broker has said what became of it; gives the turn's next input, or how the turn is over.
+    async fn append(&self, turn: &mut Turn, mut draft: Draft) -> Result<Input, Finish> {
+        let conversation = turn.conversation().id().clone();
+        let transfer = self.transfer_span(&draft, &conversation);
+        let template = template(&draft.class);
+        let span = transfer.in_scope(|| spans::publish(template, conversation.as_str(), turn.conversation().tail().next));
+        draft.trace = span.in_scope(current_trace);
+        spans::entry(&span, &draft.id.to_string(), turn.epoch().0);
+        let prepared = turn.conversation().prepare(draft).map_err(|error| {
+            tracing::error!(%conversation, agent = %self.agent, "an entry that cannot follow was decided: {error}");
+            Finish::GiveBack { delay: RETRY, reason: error.to_string() }
+        })?;
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.broker.append(&prepared).instrument(span.clone()).await {
+                Append::Appended(seq) => return stored(turn, prepared, seq),
+                Append::Fenced { tail } => return self.after_fence(turn, prepared, tail).await,
+                Append::Gone => return Err(Finish::Settled),
+                Append::Refused(refusal) => return Ok(Input::Refused(refusal)),
+                // It may be stored: only the same append can tell, however long the broker is away.
+                Append::Unknown(problem) => tracing::warn!(%conversation, "not yet known to be stored, asking again: {problem}"),
+            }
+            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(Duration::from_secs(2));
+        }
+    }
+
+    fn transfer_span(&self, draft: &Draft, conversation: &ConversationId) -> Span {
+        match draft.events.last() {
+            Some(Event::Transferred(event)) => {
+                let call = event.call.as_deref().unwrap_or_default();
+                spans::transfer(spans::Target::Agent(event.to.as_str()), call, conversation.as_str())
+            }
+            Some(Event::Asked(_)) => spans::transfer(spans::Target::Human, "", conversation.as_str()),
+            _ => Span::none(),
+        }
+    }
+
+    /// Somebody wrote first. It may have been this very append, sent twice.
+    async fn after_fence(&self, turn: &mut Turn, prepared: Prepared, tail: Seq) -> Result<Input, Finish> {
+        let conversation = turn.conversation().id().clone();
+        let mut pause = Duration::from_millis(2);
+        loop {
+            match load(&*self.broker, &self.orchestration, &conversation).await {
+                Ok(None) => return Err(Finish::Settled),
+                Ok(Some(refolded)) if has_reached(&refolded, tail) => {
+                    let at = usize::try_from(prepared.ordinal()).ok().and_then(|ordinal| refolded.entries().get(ordinal));
+                    return match at.filter(|entry| entry.head.id == prepared.id()) {
+                        Some(own) => stored(turn, prepared, own.seq),
+                        None => Ok(Input::Fenced(refolded)),
+                    };
+                }
+                // A replica that lags, or a broker that is away: the answer is there, only not yet here.
+                Ok(Some(_)) | Err(LoadError::Read(_)) => sleep(pause).await,
+                Err(LoadError::Fold(error)) => return Err(Finish::GiveBack { delay: RETRY, reason: error.to_string() }),
+            }
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Gives a running turn back while it is still this worker's.
+    async fn give_back(&self, mut turn: Turn) -> Finish {
+        let reason = "the worker is shutting down";
+        let draft = turn.hand_back(reason);
+        if let Ok(prepared) = turn.conversation().prepare(draft)
+            && let Append::Fenced { .. } = self.broker.append(&prepared).await
+        {
+            // Something is behind the tail: people's messages, or a successor. The next one to look at the item knows.
+            tracing::debug!(conversation = %turn.conversation().id(), "handed back without a note");
+        }
+        Finish::GiveBack { delay: Duration::ZERO, reason: reason.to_owned() }
+    }
+}
+
+fn stored(turn: &mut Turn, prepared: Prepared, seq: Seq) -> Result<Input, Finish> {
+    match turn.commit(prepared, seq) {
+        Ok(()) => Ok(Input::Appended(seq)),
+        Err(error) => Err(Finish::GiveBack { delay: RETRY, reason: error.to_string() }),
+    }
+}
+
+/// The low-cardinality form of a subject, for traces.
+const fn template(class: &Class) -> &'static str {
+    match class {
+        Class::To { .. } => "baton.{orchestration}.c.{conversation}.{ordinal}.to.{agent}.{revision}.{from}",
+        Class::Note => "baton.{orchestration}.c.{conversation}.{ordinal}.note.{from}",
+        Class::In => "baton.{orchestration}.c.{conversation}.{ordinal}.in.{from}",
+        Class::Ask => "baton.{orchestration}.c.{conversation}.{ordinal}.ask.{from}",
+        Class::End => "baton.{orchestration}.c.{conversation}.{ordinal}.end.{from}",
+    }
+}
+
+fn current_trace() -> Option<Trace> {
+    context::current().map(|current| Trace { parent: current.traceparent, state: current.tracestate })
+}
+
+fn trace_context(trace: &Trace) -> TraceContext {
+    TraceContext { traceparent: trace.parent.clone(), tracestate: trace.state.clone() }
+}
+
+/// A driver that many turns share.
+pub(crate) type SharedDriver = Arc<Driver>;

@@ -1,0 +1,167 @@
+//! Why an attempt failed, and whether another one may do better.
+
+use std::time::Duration;
+
+use async_openai::error::{OpenAIError, StreamError};
+use protocol::event::Json;
+use reqwest::header::HeaderMap;
+use reqwest::{Response, StatusCode};
+
+use super::target::Target;
+use crate::model::ModelError;
+
+/// How much of a provider's words is passed on, in characters.
+const WORDS_MAX: usize = 500;
+/// How much of a refusal is read, in bytes.
+const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+/// The pause after a rate limit that outlasts all retries, where the provider names none.
+const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(15);
+/// Part of the error of an answer that was too large: through async-openai's stream nothing but text comes back.
+pub(super) const TOO_LARGE: &str = "larger than any answer may be";
+
+/// Why one attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    /// Another attempt would fare no better.
+    #[error("{0}")]
+    Final(ModelError),
+    /// Another attempt may do better.
+    #[error("{error}")]
+    Passing {
+        /// What is reported when there is no other attempt.
+        error: ModelError,
+        /// When the provider wants to be asked again.
+        wait: Option<Duration>,
+    },
+}
+
+impl Fault {
+    pub(super) fn passing(problem: impl Into<String>) -> Self {
+        Self::Passing { error: ModelError::Unavailable(problem.into()), wait: None }
+    }
+
+    /// No answer, or not all of it.
+    pub(super) fn broken(error: &reqwest::Error, target: &Target) -> Self {
+        let what = if error.is_connect() { "nothing answers at" } else { "the connection failed to" };
+        Self::passing(format!("{what} {}: {}", target.shown, causes(error)))
+    }
+
+    /// An error that came instead of an answer, or in the middle of one, under status 200.
+    pub(super) fn in_answer(error: &Json) -> Self {
+        let words = words(error.to_string().as_bytes());
+        let numeric = ["code", "status"].iter().find_map(|field| {
+            let code = error.get(field)?;
+            code.as_u64().or_else(|| code.as_str()?.parse().ok())
+        });
+        let status = numeric.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());
+        let is_request_at_fault = ["code", "type"].iter().filter_map(|field| error.get(field)?.as_str()).any(is_final_code);
+        if is_request_at_fault || status.is_some_and(|status| status.is_client_error() && !is_passing(status)) {
+            return Self::Final(ModelError::Refused(words));
+        }
+        Self::passing(words)
+    }
+
+    /// An answer with a status that is no success.
+    pub(super) async fn refusal(response: Response, target: &Target) -> Self {
+        let status = response.status();
+        let wait = retry_after(response.headers());
+        let body = head_of(response).await;
+        let words = target.scrub(&words(&body));
+        let is_quota = serde_json::from_slice::<Json>(&body).is_ok_and(|body| {
+            let error = body.get("error").unwrap_or(&body);
+            ["code", "type"].iter().any(|field| error.get(field).is_some_and(|code| code == "insufficient_quota"))
+        });
+        let said = if words.is_empty() { status.to_string() } else { format!("{status}: {words}") };
+        if status == StatusCode::TOO_MANY_REQUESTS && !is_quota {
+            return Self::Passing { error: ModelError::Later { wait: wait.unwrap_or(RATE_LIMIT_PAUSE), detail: said }, wait };
+        }
+        if is_passing(status) && !is_quota {
+            return Self::Passing { error: ModelError::Unavailable(format!("{} answers {said}", target.shown)), wait };
+        }
+        Self::Final(ModelError::Refused(format!("{said}{}", way_out(status, target))))
+    }
+
+    /// What async-openai reports; errors that came from below it come out as they went in.
+    pub(super) fn from_client(error: OpenAIError, target: &Target) -> Self {
+        match error {
+            OpenAIError::Boxed(boxed) => match boxed.downcast::<Self>() {
+                Ok(fault) => *fault,
+                Err(other) => Self::passing(other.to_string()),
+            },
+            OpenAIError::StreamError(error) => match *error {
+                StreamError::EventStream(problem) if problem.contains(TOO_LARGE) => Self::garbled(TOO_LARGE),
+                StreamError::EventStream(problem) if problem.starts_with("Transport error") => {
+                    Self::passing(format!("{} broke off while it answered", target.shown))
+                }
+                other => Self::garbled(&other.to_string()),
+            },
+            OpenAIError::JSONDeserialize(error, content) => {
+                let excerpt: String = target.scrub(&content).chars().take(200).collect();
+                Self::garbled(&format!("{error} in {excerpt:?}"))
+            }
+            other => Self::passing(target.scrub(&other.to_string())),
+        }
+    }
+
+    pub(super) fn garbled(problem: &str) -> Self {
+        Self::Final(ModelError::Garbled(problem.to_owned()))
+    }
+}
+
+/// Whether the same request may be answered another time.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || matches!(status.as_u16(), 408 | 409 | 425 | 429)
+}
+
+fn is_final_code(code: &str) -> bool {
+    matches!(code, "insufficient_quota" | "invalid_request_error" | "context_length_exceeded" | "model_not_found" | "invalid_api_key")
+}
+
+fn way_out(status: StatusCode, target: &Target) -> String {
+    match status.as_u16() {
+        401 | 403 => format!(" ({})", target.key_origin()),
+        404 => format!(" (is there a model `{}` at {}? Check its `name` and `baseUrl`)", target.model, target.shown),
+        300..=399 => format!(" ({} redirects, which is not followed: give the address it redirects to as `baseUrl`)", target.shown),
+        _ => String::new(),
+    }
+}
+
+/// The pause that the provider asks for, in any of the ways that models' providers use.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let millis = number("retry-after-ms").map(|millis| millis / 1000.0);
+    millis.or_else(|| number("retry-after")).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+}
+
+/// The beginning of a body; what does not arrive is left out.
+async fn head_of(mut response: Response) -> Vec<u8> {
+    let mut head = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        head.extend_from_slice(&chunk);
+        if head.len() >= REFUSAL_BYTES_MAX {
+            break;
+        }
+    }
+    head
+}
+
+/// The provider's own words in a body that says why, in whatever form.
+fn words(body: &[u8]) -> String {
+    let parsed: Json = serde_json::from_slice(body).unwrap_or(Json::Null);
+    let candidates = ["/error/message", "/message", "/detail", "/error/detail", "/error"];
+    let said = candidates.iter().find_map(|pointer| parsed.pointer(pointer)?.as_str().map(str::to_owned));
+    let said = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
+    said.trim().chars().take(WORDS_MAX).collect()
+}
+
+/// An error and what caused it, without the URL, which may hold secrets.
+pub(crate) fn causes(error: &reqwest::Error) -> String {
+    let mut words = Vec::new();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        words.push(error.to_string());
+        cause = error.source();
+    }
+    // The outer layers only say that something below them failed.
+    words.pop().unwrap_or_else(|| if error.is_timeout() { "timed out".to_owned() } else { "the request failed".to_owned() })
+}

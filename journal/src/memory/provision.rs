@@ -1,0 +1,87 @@
+//! Making what an orchestration needs, or finding that it is as it must be.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use protocol::subject;
+
+use super::consumer::Consumer;
+use super::log::Log;
+use super::store::Bucket;
+use super::{Memory, Stream};
+use crate::{Plan, Provision, ProvisionError, Provisioned};
+
+/// What provisioning may do about what is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Create,
+    Report,
+}
+
+#[async_trait]
+impl Provision for Memory {
+    async fn provision(&self, plan: &Plan) -> Result<Provisioned, ProvisionError> {
+        self.request().await.map_err(ProvisionError::Unavailable)?;
+        self.arrange(plan, Missing::Create)
+    }
+
+    async fn verify(&self, plan: &Plan) -> Result<Provisioned, ProvisionError> {
+        self.request().await.map_err(ProvisionError::Unavailable)?;
+        self.arrange(plan, Missing::Report)
+    }
+}
+
+impl Memory {
+    fn arrange(&self, plan: &Plan, missing: Missing) -> Result<Provisioned, ProvisionError> {
+        let mut created = Vec::new();
+        let mut create = |what: String| match missing {
+            Missing::Report => Err(ProvisionError::Missing(what)),
+            Missing::Create => {
+                created.push(what);
+                Ok(())
+            }
+        };
+        let streams = &mut self.lock().streams;
+        let name = subject::stream(&plan.orchestration);
+        if !streams.contains_key(&plan.orchestration) {
+            create(format!("stream {name}"))?;
+        }
+        let stream = streams.entry(plan.orchestration.clone()).or_insert_with(|| Stream::new(plan));
+        let what = format!("stream {name}");
+        same(&what, "number of replicas", &stream.replicas, &plan.replicas)?;
+        same(&what, "size limit in bytes", &stream.log.bytes_max(), &plan.bytes_max)?;
+        for agent in &plan.agents {
+            let what = format!("consumer {} of stream {name}", subject::consumer(agent));
+            if let Some(consumer) = stream.consumers.get(agent) {
+                same(&what, "ack wait", &consumer.ack_wait, &plan.ack_wait)?;
+                same(&what, "limit of pending acks", &consumer.ack_pending_max, &plan.ack_pending_max)?;
+            } else {
+                create(what)?;
+                stream.consumers.insert(agent.clone(), Consumer::new(agent.clone(), plan.ack_wait, plan.ack_pending_max));
+            }
+        }
+        let warnings = vec!["this broker is memory: nothing survives its process".to_owned()];
+        Ok(Provisioned { created, warnings, is_durable: false })
+    }
+}
+
+impl Stream {
+    fn new(plan: &Plan) -> Self {
+        Self {
+            log: Log::new(plan.bytes_max),
+            replicas: plan.replicas,
+            appended: Arc::default(),
+            consumers: BTreeMap::new(),
+            bucket: Bucket::default(),
+            dead: Vec::new(),
+        }
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, setting: &'static str, found: &T, expected: &T) -> Result<(), ProvisionError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ProvisionError::Differs { what: what.to_owned(), setting, found: format!("{found:?}"), expected: format!("{expected:?}") })
+}

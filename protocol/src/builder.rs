@@ -1,0 +1,267 @@
+//! An orchestration written in Rust: the same definition as the file form, checked in the same way.
+//!
+//! ```
+//! use protocol::builder::AgentDef;
+//! use protocol::manifest::ModelSpec;
+//! use protocol::orchestration::Orchestration;
+//!
+//! let triage = AgentDef::new("TriageAgent").description("Triages issues.").instructions("Handle customer requests.");
+//! let refund = AgentDef::new("RefundAgent").description("Handles refunds.").instructions("Refund.").tool("process_refund");
+//! let checked = Orchestration::builder("support")
+//!     .model("default", ModelSpec::openai("gpt-5-mini"))
+//!     .agents([&triage, &refund])
+//!     .start_with(&triage)
+//!     .add_described(&triage, &refund, "Transfer to this agent if the issue is refund related")
+//!     .add("RefundAgent", "TriageAgent")
+//!     .build()
+//!     .expect("a definition that makes sense");
+//! assert_eq!(checked.orchestration.start().as_str(), "triage-agent");
+//! assert!(checked.warnings.is_empty());
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::manifest::{
+    AgentSpec, ApiVersion, Checked, CodeToolSpec, HandoffSpec, HumanSpec, KeyPath, Kind, LimitsSpec, Manifest, Metadata,
+    ModelSpec, Problem, Spec, ToolsFrom, ToolsetSpec, kebab,
+};
+use crate::orchestration::Orchestration;
+
+/// The toolset of the code tools that agents name.
+const CODE_TOOLSET: &str = "code";
+
+/// An agent's definition. It is not changed by being used, and may serve several orchestrations.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AgentDef {
+    name: String,
+    code_tools: Vec<String>,
+    spec: AgentSpec,
+}
+
+impl AgentDef {
+    /// An agent named `refund-agent`, or `RefundAgent`, which is mapped to the former and kept as the display name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), code_tools: Vec::new(), spec: AgentSpec::default() }
+    }
+
+    /// Its name for people, where it differs.
+    #[must_use]
+    pub fn display_name(mut self, name: impl Into<String>) -> Self {
+        self.spec.display_name = Some(name.into());
+        self
+    }
+
+    /// What it is for, in one sentence: what the models of other agents read.
+    #[must_use]
+    pub fn description(mut self, text: impl Into<String>) -> Self {
+        self.spec.description = Some(text.into());
+        self
+    }
+
+    /// What its model is told.
+    #[must_use]
+    pub fn instructions(mut self, text: impl Into<String>) -> Self {
+        self.spec.instructions = Some(text.into());
+        self
+    }
+
+    /// The key of its model; `default` where none is named.
+    #[must_use]
+    pub fn model(mut self, key: impl Into<String>) -> Self {
+        self.spec.model = Some(key.into());
+        self
+    }
+
+    /// A code tool, by the name under which the worker registers the function.
+    #[must_use]
+    pub fn tool(mut self, name: impl Into<String>) -> Self {
+        self.code_tools.push(name.into());
+        self
+    }
+
+    /// Some tools of a toolset that is no code; all of them where none is named.
+    #[must_use]
+    pub fn tools_from<T: Into<String>>(mut self, toolset: impl Into<String>, names: impl IntoIterator<Item = T>) -> Self {
+        let names = names.into_iter().map(Into::into).collect();
+        self.spec.tools.push(ToolsFrom { from: toolset.into(), names });
+        self
+    }
+
+    /// Turns that one worker process runs at once.
+    #[must_use]
+    pub fn concurrency(mut self, turns: u32) -> Self {
+        self.spec.worker.get_or_insert_default().concurrency = Some(turns);
+        self
+    }
+}
+
+/// An agent may be given where its name is asked for.
+impl From<&AgentDef> for String {
+    fn from(agent: &AgentDef) -> Self {
+        agent.name.clone()
+    }
+}
+
+/// An orchestration in the making.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    name: String,
+    spec: Spec,
+    code_tools: BTreeMap<String, CodeToolSpec>,
+    edges: Vec<(String, HandoffSpec)>,
+    problems: Vec<Problem>,
+}
+
+impl Orchestration {
+    /// An orchestration to be built.
+    pub fn builder(name: impl Into<String>) -> Builder {
+        Builder {
+            name: name.into(),
+            spec: Spec::default(),
+            code_tools: BTreeMap::new(),
+            edges: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+}
+
+impl Builder {
+    /// Adds an agent.
+    #[must_use]
+    pub fn agent(mut self, agent: &AgentDef) -> Self {
+        let mut spec = agent.spec.clone();
+        if !agent.code_tools.is_empty() {
+            spec.tools.push(ToolsFrom { from: CODE_TOOLSET.to_owned(), names: agent.code_tools.clone() });
+            for tool in &agent.code_tools {
+                self.code_tools.entry(tool.clone()).or_default();
+            }
+        }
+        if self.spec.agents.insert(agent.name.clone(), spec).is_some() {
+            self.refuse(&agent.name, format!("there are two agents named {:?}; rename one", agent.name));
+        }
+        self
+    }
+
+    /// Adds several agents.
+    #[must_use]
+    pub fn agents<'a>(self, agents: impl IntoIterator<Item = &'a AgentDef>) -> Self {
+        agents.into_iter().fold(self, Self::agent)
+    }
+
+    /// The agent that speaks first.
+    #[must_use]
+    pub fn start_with(mut self, agent: impl Into<String>) -> Self {
+        self.spec.start = agent.into();
+        self
+    }
+
+    /// Permits a handoff; its description is the target's.
+    #[must_use]
+    pub fn add(self, source: impl Into<String>, target: impl Into<String>) -> Self {
+        self.add_handoff(source, HandoffSpec { to: target.into(), ..HandoffSpec::default() })
+    }
+
+    /// Permits a handoff and says when to use it.
+    #[must_use]
+    pub fn add_described(
+        self,
+        source: impl Into<String>,
+        target: impl Into<String>,
+        description: impl Into<String>,
+    ) -> Self {
+        self.add_handoff(source, HandoffSpec { to: target.into(), when: Some(description.into()), ..HandoffSpec::default() })
+    }
+
+    /// Permits several handoffs of one agent: targets, and when to use them.
+    #[must_use]
+    pub fn add_many<T: Into<String>, D: Into<String>>(
+        self,
+        source: impl Into<String>,
+        targets: impl IntoIterator<Item = (T, D)>,
+    ) -> Self {
+        let source = source.into();
+        targets.into_iter().fold(self, |builder, (target, when)| builder.add_described(&source, target, when))
+    }
+
+    /// Permits a handoff with everything that can be said about it. The same edge twice: the last one stands.
+    #[must_use]
+    pub fn add_handoff(mut self, source: impl Into<String>, handoff: HandoffSpec) -> Self {
+        self.edges.push((source.into(), handoff));
+        self
+    }
+
+    /// Without any handoff: everyone may hand over to everyone else.
+    #[must_use]
+    pub fn mesh(mut self) -> Self {
+        self.spec.mesh = Some(true);
+        self
+    }
+
+    /// A model, by the key that agents use.
+    #[must_use]
+    pub fn model(mut self, key: impl Into<String>, model: ModelSpec) -> Self {
+        self.spec.models.insert(key.into(), model);
+        self
+    }
+
+    /// What is to be said about a code tool: its effect, who must approve it, …
+    #[must_use]
+    pub fn code_tool(mut self, name: impl Into<String>, tool: CodeToolSpec) -> Self {
+        self.code_tools.insert(name.into(), tool);
+        self
+    }
+
+    /// A toolset that is no code, by the name that agents use.
+    #[must_use]
+    pub fn toolset(mut self, name: impl Into<String>, toolset: ToolsetSpec) -> Self {
+        self.spec.tools.insert(name.into(), toolset);
+        self
+    }
+
+    /// The bounds of a conversation.
+    #[must_use]
+    pub fn limits(mut self, limits: LimitsSpec) -> Self {
+        self.spec.limits = Some(limits);
+        self
+    }
+
+    /// How people take part.
+    #[must_use]
+    pub fn human(mut self, human: HumanSpec) -> Self {
+        self.spec.human = Some(human);
+        self
+    }
+
+    /// The orchestration.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; the paths are those of the file form.
+    pub fn build(mut self) -> Result<Checked, Vec<Problem>> {
+        if !self.code_tools.is_empty() {
+            let toolset = self.spec.tools.entry(CODE_TOOLSET.to_owned()).or_default();
+            toolset.code.get_or_insert_default().tools = std::mem::take(&mut self.code_tools);
+        }
+        for (source, handoff) in std::mem::take(&mut self.edges) {
+            let wanted = kebab(&source);
+            match self.spec.agents.iter_mut().find(|(key, _)| **key == source || kebab(key) == wanted) {
+                Some((_, agent)) => agent.handoffs.push(handoff),
+                None => self.refuse(&source, format!("a handoff to {:?} begins at {source:?}, but there is no such agent", handoff.to)),
+            }
+        }
+        let manifest = Manifest {
+            api_version: ApiVersion::default(),
+            kind: Kind::default(),
+            metadata: Metadata { name: self.name },
+            spec: self.spec,
+        };
+        match manifest.check() {
+            Ok(checked) if self.problems.is_empty() => Ok(checked),
+            Ok(_) => Err(self.problems),
+            Err(found) => Err(self.problems.into_iter().chain(found).collect()),
+        }
+    }
+
+    fn refuse(&mut self, agent: &str, message: String) {
+        self.problems.push(Problem { place: None, path: KeyPath::of(["spec", "agents"]).key(agent), message });
+    }
+}

@@ -1,0 +1,328 @@
+//! Agents, their names and the edges between them.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::tools::Toolsets;
+use super::{given, nobody, positive};
+use crate::event::Json;
+use crate::ids::AgentName;
+use crate::manifest::names::kebab;
+use crate::manifest::problem::{Findings, KeyPath, Problem};
+use crate::manifest::spec::{AgentSpec, HandoffSpec, ScalingSpec, Spec, ToolsFrom};
+use crate::orchestration::{Agent, Handoff, TRANSFER_PREFIX, Tool};
+
+/// Characters of a tool's name.
+const TOOL_NAME_MAX: usize = 64;
+/// Characters of a display name: it goes into every prompt beside every message.
+const DISPLAY_NAME_MAX: usize = 64;
+const CONCURRENCY: u32 = 64;
+
+/// Who is who: agents by the keys under which the manifest holds them.
+pub(super) struct Roster<'m> {
+    /// The agent's name; none where the key cannot become one, which has been reported.
+    names: BTreeMap<&'m str, Option<AgentName>>,
+    specs: &'m BTreeMap<String, AgentSpec>,
+}
+
+impl<'m> Roster<'m> {
+    pub(super) fn of(specs: &'m BTreeMap<String, AgentSpec>, findings: &mut Findings) -> Self {
+        let at = KeyPath::of(["spec", "agents"]);
+        if specs.is_empty() {
+            findings.error(&at, "there is no agent; define at least one");
+        }
+        let mut taken: BTreeMap<AgentName, &str> = BTreeMap::new();
+        let mut names = BTreeMap::new();
+        for key in specs.keys() {
+            let name = name_of(key).map_err(|message| findings.error(&at.key(key), message)).ok();
+            if let Some(name) = &name {
+                match taken.entry(name.clone()) {
+                    Entry::Vacant(free) => {
+                        free.insert(key);
+                    }
+                    Entry::Occupied(first) => {
+                        let message = format!("{key:?} and {:?} are both named {name:?}; rename one", first.get());
+                        findings.error(&at.key(key), message);
+                    }
+                }
+            }
+            names.insert(key.as_str(), name);
+        }
+        Self { names, specs }
+    }
+
+    /// The agent that `text` means, by its key or by its name. Nobody is reported, with a proposal.
+    pub(super) fn resolve(&self, text: &str, at: &KeyPath, findings: &mut Findings) -> Option<AgentName> {
+        if let Some(name) = self.names.get(text) {
+            return name.clone();
+        }
+        let wanted = kebab(text);
+        let found = self.names.values().flatten().find(|name| name.as_str() == wanted);
+        if found.is_none() {
+            let by_display_name =
+                self.specs.iter().find(|(_, spec)| spec.display_name.as_deref() == Some(text)).map(|(key, _)| key);
+            findings.error(at, match by_display_name {
+                Some(key) => format!("there is no agent {text:?}; {key:?} is displayed so, did you mean it?"),
+                None => nobody("agent", text, self.names.keys().copied()),
+            });
+        }
+        found.cloned()
+    }
+
+    pub(super) fn start(&self, text: &str, findings: &mut Findings) -> Option<AgentName> {
+        if self.names.is_empty() {
+            return None;
+        }
+        self.resolve(text, &KeyPath::of(["spec", "start"]), findings)
+    }
+
+    /// The key of an agent.
+    fn key(&self, name: &AgentName) -> &'m str {
+        self.names.iter().find(|(_, found)| found.as_ref() == Some(name)).map_or("", |(key, _)| key)
+    }
+
+    /// The agents whose keys are names, with their specifications.
+    fn named(&self) -> impl Iterator<Item = (&'m str, &AgentName, &'m AgentSpec)> {
+        self.specs.iter().filter_map(|(key, spec)| Some((key.as_str(), self.names.get(key.as_str())?.as_ref()?, spec)))
+    }
+
+    fn display_name(&self, name: &AgentName) -> &'m str {
+        let key = self.key(name);
+        self.specs.get(key).and_then(|spec| given(spec.display_name.as_ref())).unwrap_or(key)
+    }
+
+    /// When to hand over to an agent, where the edge does not say.
+    fn when(&self, target: &AgentName) -> String {
+        let description = self.specs.get(self.key(target)).and_then(|spec| given(spec.description.as_ref()));
+        description.map_or_else(|| format!("Hand the conversation over to {}.", self.display_name(target)), str::to_owned)
+    }
+}
+
+/// The name that a key stands for: the key itself, or what `OrderStatusAgent` and `Refund Agent` are mapped to.
+fn name_of(key: &str) -> Result<AgentName, String> {
+    let invalid = match key.parse() {
+        Ok(name) => return Ok(name),
+        Err(invalid) => invalid,
+    };
+    match kebab(key).parse() {
+        Ok(name) => Ok(name),
+        Err(mapped) if mapped.text != invalid.text && !mapped.text.is_empty() => {
+            Err(format!("{invalid}; and neither is {:?}, which it would be mapped to", mapped.text))
+        }
+        Err(_) => Err(invalid.to_string()),
+    }
+}
+
+pub(super) fn check(
+    spec: &Spec,
+    roster: &Roster<'_>,
+    toolsets: &Toolsets,
+    findings: &mut Findings,
+) -> BTreeMap<AgentName, Agent> {
+    let mut agents = BTreeMap::new();
+    for (key, name, agent) in roster.named() {
+        let at = KeyPath::of(["spec", "agents"]).key(key);
+        check_texts(agent, &at, findings);
+        check_scaling(agent.worker.and_then(|worker| worker.scaling), &at, findings);
+        let concurrency = agent.worker.and_then(|worker| worker.concurrency);
+        let concurrency = positive(&at.key("worker").key("concurrency"), concurrency, CONCURRENCY, findings);
+        agents.insert(name.clone(), Agent {
+            name: name.clone(),
+            display_name: roster.display_name(name).to_owned(),
+            description: given(agent.description.as_ref()).unwrap_or_default().to_owned(),
+            instructions: agent.instructions.clone().unwrap_or_default(),
+            model: model_of(spec, agent, &at, findings),
+            tools: tools_of(agent, toolsets, &at, findings),
+            handoffs: handoffs_of(name, agent, roster, &at, findings),
+            concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
+        });
+    }
+    check_default_model(spec, findings);
+    check_display_names(roster, findings);
+    mesh(spec, roster, &mut agents, findings);
+    check_targets(&agents, roster, findings);
+    agents
+}
+
+fn check_texts(agent: &AgentSpec, at: &KeyPath, findings: &mut Findings) {
+    match (&agent.instructions, &agent.instructions_file) {
+        (Some(_), Some(_)) => {
+            findings.error(&at.key("instructionsFile"), "instructions and instructionsFile exclude each other; keep one");
+        }
+        (None, Some(_)) => findings.error(&at.key("instructionsFile"), NOT_INLINED),
+        (instructions, None) if given(instructions.as_ref()).is_none() => {
+            findings.warn(&at.key("instructions"), "the agent has no instructions; its model is told nothing but its handoffs");
+        }
+        (_, None) => {}
+    }
+    if let Some(name) = &agent.display_name {
+        let printable = !name.trim().is_empty() && !name.chars().any(char::is_control);
+        if !printable || name.chars().count() > DISPLAY_NAME_MAX {
+            let message = format!("a display name is one line of 1 to {DISPLAY_NAME_MAX} characters; leave it out to use the key");
+            findings.error(&at.key("displayName"), message);
+        }
+    }
+}
+
+pub(super) const NOT_INLINED: &str =
+    "files are read when a manifest is parsed from a text; a manifest made otherwise holds their content";
+
+fn check_scaling(scaling: Option<ScalingSpec>, at: &KeyPath, findings: &mut Findings) {
+    let Some(ScalingSpec { min, max, backlog_per_replica }) = scaling else { return };
+    let at = at.key("worker").key("scaling");
+    if max == 0 {
+        findings.error(&at.key("max"), "must be at least 1, or nobody ever does the agent's work");
+    } else if min > max {
+        findings.error(&at.key("min"), format!("the least, {min}, is more than the most, {max}"));
+    }
+    positive(&at.key("backlogPerReplica"), backlog_per_replica, 5, findings);
+}
+
+fn model_of(spec: &Spec, agent: &AgentSpec, at: &KeyPath, findings: &mut Findings) -> String {
+    let Some(key) = &agent.model else { return "default".to_owned() };
+    if !spec.models.contains_key(key) {
+        findings.error(&at.key("model"), nobody("model", key, spec.models.keys().map(String::as_str)));
+    }
+    key.clone()
+}
+
+/// Says once what each agent without a model could say.
+fn check_default_model(spec: &Spec, findings: &mut Findings) {
+    let without: Vec<&str> =
+        spec.agents.iter().filter(|(_, agent)| agent.model.is_none()).map(|(key, _)| key.as_str()).collect();
+    if !without.is_empty() && !spec.models.contains_key("default") {
+        let message = format!(
+            "there is no model under \"default\", and {} {} none; define it, or give them a model",
+            without.join(", "),
+            if without.len() == 1 { "names" } else { "name" },
+        );
+        findings.error(&KeyPath::of(["spec", "models"]), message);
+    }
+}
+
+/// Two speakers of one name could not be told apart in a prompt.
+fn check_display_names(roster: &Roster<'_>, findings: &mut Findings) {
+    let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
+    for (key, name, _) in roster.named() {
+        let display_name = roster.display_name(name);
+        if let Some(first) = taken.insert(display_name, key) {
+            let at = KeyPath::of(["spec", "agents"]).key(key).key("displayName");
+            findings.error(&at, format!("{key:?} and {first:?} are both displayed as {display_name:?}; give one another name"));
+        }
+    }
+}
+
+fn tools_of(agent: &AgentSpec, toolsets: &Toolsets, at: &KeyPath, findings: &mut Findings) -> Vec<Tool> {
+    let mut tools: Vec<Tool> = Vec::new();
+    let mut from: BTreeMap<&str, &str> = BTreeMap::new();
+    for (i, ToolsFrom { from: toolset, names }) in agent.tools.iter().enumerate() {
+        let at = at.key("tools").index(i);
+        let Some(offered) = toolsets.get(toolset) else {
+            findings.error(&at.key("from"), nobody("toolset", toolset, toolsets.keys().map(String::as_str)));
+            continue;
+        };
+        let all = offered.keys().map(|name| (at.key("from"), name));
+        let some = names.iter().enumerate().map(|(j, name)| (at.key("names").index(j), name));
+        let wanted: Vec<(KeyPath, &String)> = if names.is_empty() { all.collect() } else { some.collect() };
+        for (at, name) in wanted {
+            let Some(tool) = offered.get(name) else {
+                let what = format!("tool in the toolset {toolset:?} named");
+                findings.error(&at, nobody(&what, name, offered.keys().map(String::as_str)));
+                continue;
+            };
+            match from.insert(name, toolset) {
+                Some(first) if first == toolset => findings.error(&at, format!("the agent takes {name:?} twice; once is enough")),
+                Some(first) => {
+                    let message = format!("{toolset:?} and {first:?} both give the agent a tool {name:?}; take one, or rename one");
+                    findings.error(&at, message);
+                }
+                None => tools.extend(tool.clone()),
+            }
+        }
+    }
+    tools
+}
+
+fn handoffs_of(
+    source: &AgentName,
+    agent: &AgentSpec,
+    roster: &Roster<'_>,
+    at: &KeyPath,
+    findings: &mut Findings,
+) -> Vec<Handoff> {
+    let mut handoffs: Vec<Handoff> = Vec::new();
+    for (i, HandoffSpec { to, when, history, payload }) in agent.handoffs.iter().enumerate() {
+        let at = at.key("handoffs").index(i);
+        if payload.as_ref().is_some_and(|schema| !matches!(schema, Json::Object(_))) {
+            findings.error(&at.key("payload"), "a payload's schema is a mapping, as in { type: object, properties: … }");
+        }
+        let Some(to) = roster.resolve(to, &at.key("to"), findings) else { continue };
+        if to == *source {
+            findings.error(&at.key("to"), format!("{source:?} cannot hand over to itself; remove this handoff"));
+            continue;
+        }
+        let when = given(when.as_ref()).map_or_else(|| roster.when(&to), str::to_owned);
+        let handoff = Handoff { to, when, history: history.unwrap_or_default(), payload: payload.clone() };
+        // The same edge twice: the last text wins.
+        match handoffs.iter_mut().find(|known| known.to == handoff.to) {
+            Some(known) => *known = handoff,
+            None => handoffs.push(handoff),
+        }
+    }
+    handoffs
+}
+
+/// Everyone to everyone else, where nobody says otherwise.
+fn mesh(spec: &Spec, roster: &Roster<'_>, agents: &mut BTreeMap<AgentName, Agent>, findings: &mut Findings) {
+    if spec.mesh != Some(true) {
+        return;
+    }
+    if spec.agents.values().any(|agent| !agent.handoffs.is_empty()) {
+        findings.warn(&KeyPath::of(["spec", "mesh"]), "explicit handoffs turn the mesh off; remove this, or them");
+        return;
+    }
+    let names: Vec<AgentName> = agents.keys().cloned().collect();
+    for agent in agents.values_mut() {
+        let targets = names.iter().filter(|name| **name != agent.name);
+        agent.handoffs = targets
+            .map(|to| Handoff { to: to.clone(), when: roster.when(to), history: Default::default(), payload: None })
+            .collect();
+    }
+}
+
+/// What is asked of an agent because others may hand over to it.
+fn check_targets(agents: &BTreeMap<AgentName, Agent>, roster: &Roster<'_>, findings: &mut Findings) {
+    let edges = agents.values().flat_map(|agent| &agent.handoffs);
+    let targets: BTreeSet<&AgentName> = edges.clone().map(|handoff| &handoff.to).collect();
+    for target in targets {
+        let at = KeyPath::of(["spec", "agents"]).key(roster.key(target));
+        let max = TOOL_NAME_MAX - TRANSFER_PREFIX.len();
+        if target.as_str().len() > max {
+            let message = format!("others hand over to it with a tool {TRANSFER_PREFIX}<name>, so that its name can have at most {max} characters");
+            findings.error(&at, message);
+        }
+        let undescribed = agents.get(target).is_some_and(|agent| agent.description.is_empty());
+        if undescribed && edges.clone().any(|handoff| handoff.to == *target && handoff.when == roster.when(target)) {
+            findings.warn(&at, format!("nothing says when to hand over to {target:?}; describe it, or say when on the handoff"));
+        }
+    }
+}
+
+/// Warns of agents that no conversation ever comes to.
+pub(super) fn warn_unreachable(
+    start: &AgentName,
+    agents: &BTreeMap<AgentName, Agent>,
+    roster: &Roster<'_>,
+    warnings: &mut Vec<Problem>,
+) {
+    let mut reached = BTreeSet::from([start]);
+    let mut next = vec![start];
+    while let Some(agent) = next.pop().and_then(|name| agents.get(name)) {
+        next.extend(agent.handoffs.iter().map(|handoff| &handoff.to).filter(|to| reached.insert(to)));
+    }
+    for name in agents.keys().filter(|name| !reached.contains(name)) {
+        let path = KeyPath::of(["spec", "agents"]).key(roster.key(name));
+        let message = format!("no handoff leads from {start:?} to {name:?}; add one, remove the agent, or set mesh: true where there is no handoff at all");
+        warnings.push(Problem { place: None, path, message });
+    }
+}
