@@ -175,6 +175,7 @@ impl Driver {
             class: Class::End,
             from: Writer::Agent(self.agent.clone()),
             id: EntryId::from_random(*uuid::Uuid::new_v4().as_bytes()),
+            process: self.process.clone(),
             revision,
             events: vec![Event::from(failed)],
             trace: current_trace(),

@@ -1,7 +1,12 @@
 //! What a worker asks of a language model, whoever provides it.
 
+pub mod build;
+pub(crate) mod connection;
+pub mod environment;
 pub mod openai;
 pub mod scripted;
+#[cfg(test)]
+pub(crate) mod test_support;
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +16,8 @@ use async_trait::async_trait;
 use protocol::event::{Json, Responded};
 use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, ConversationId};
+
+pub use build::{ConfigError, build};
 
 /// One request to a model. A prompt is a projection of the journal, nothing else.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,11 @@
 //! Tools: what an agent's model may call, and how a call is carried out.
 
+pub mod build;
 pub mod function;
 pub mod http;
 pub mod template;
+#[cfg(test)]
+pub(crate) mod test_support;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +14,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use protocol::event::Json;
 use protocol::ids::{AgentName, ConversationId, Seq};
+
+pub use build::{Reason, Unusable, build};
 
 /// One run of a tool.
 #[derive(Clone, Debug, PartialEq)]

@@ -219,8 +219,8 @@ impl Turn {
     }
 
     fn draft_as(&self, id: EntryId, class: Class, events: Vec<Event>) -> Draft {
-        let revision = self.orchestration.revision().clone();
-        Draft { class, from: Writer::Agent(self.agent.clone()), id, revision, events, trace: None }
+        let (process, revision) = (self.process.clone(), self.orchestration.revision().clone());
+        Draft { class, from: Writer::Agent(self.agent.clone()), id, process, revision, events, trace: None }
     }
 
     fn append(&mut self, draft: Draft, then: Then) -> Effect {

@@ -1,3 +1,58 @@
-//! The baton command.
+//! The `baton` command, as a library: the binary is one call, and tests drive the same parts.
 
+pub mod args;
 pub mod broker;
+mod cancel;
+mod connect;
+mod coordinator;
+pub mod dev;
+mod graph;
+mod health;
+mod list;
+pub mod manifest;
+mod output;
+mod program;
+mod run;
+mod show;
+mod validate;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+use crate::output::Output;
+
+/// The whole program: arguments in, exit code out. 0 is success, 1 a failure that was said, 2 arguments that make no sense.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    // Every TLS connection of the process uses this one provider; a second one in the graph would make rustls panic.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // One thread: a worker waits far more than it computes, and per core a current-thread runtime is the faster one.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return output::fail(&anyhow::Error::new(error).context("no runtime")),
+    };
+    let output = Output::new(args.output);
+    let result = runtime.block_on(run(args, output));
+    // A thread that waits for a terminal's next line must not hold the process up.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| output::fail(&error))
+}
+
+async fn run(args: Args, output: Output) -> anyhow::Result<ExitCode> {
+    let log = args.log;
+    match args.command {
+        Command::Dev(args) => dev::command(args, &log).await,
+        Command::Demo(args) => dev::demo::command(args, &log, output).await,
+        Command::Worker(args) => worker::command(args, &log).await,
+        Command::Coordinator(args) => coordinator::command(args, &log).await,
+        Command::Run(args) => run::command(args, &log, output).await,
+        Command::Show(args) => show::command(args, output).await,
+        Command::List(args) => list::command(args, output).await,
+        Command::Cancel(args) => cancel::command(args, output).await,
+        Command::Validate(args) => validate::command(args, output),
+        Command::Graph(args) => graph::command(&args, output),
+    }
+}

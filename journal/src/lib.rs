@@ -6,6 +6,8 @@
 
 pub mod append;
 pub mod bus;
+#[cfg(feature = "contract")]
+pub mod contract;
 pub mod follow;
 pub mod memory;
 pub mod nats;

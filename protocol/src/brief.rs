@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Asked, Audience, Continuation, Event, RequestKind};
+use crate::event::{Asked, Audience, CompletedBecause, Continuation, Event, RequestKind, Verdict};
 use crate::ids::{AgentName, EventId, Ordinal, ProcessId, RequestId, Writer};
 use crate::orchestration::OnMessage;
 use crate::subject::Class;
@@ -63,6 +63,12 @@ pub struct OpenRequest {
     /// Who serves it, at a desk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_by: Option<String>,
+}
+
+impl OpenRequest {
+    fn is_question_to_caller(&self) -> bool {
+        self.kind == RequestKind::Question && self.audience == Audience::Caller
+    }
 }
 
 /// Facts that the opening fixes for the whole conversation.
@@ -180,6 +186,9 @@ pub enum Illegal {
     /// It names a request that is not open.
     #[error("request {0} is not open")]
     Request(RequestId),
+    /// It names an open request and does not answer what that one asks.
+    #[error("this does not answer request {0}: a question takes a reply, a call a decision of its own kind about its very arguments")]
+    Answer(RequestId),
     /// An entry records at least one event.
     #[error("an entry records at least one event")]
     Empty,
@@ -234,9 +243,14 @@ impl Brief {
     /// # Errors
     /// [`Illegal`] when the entry cannot follow.
     pub fn after(&self, step: Step<'_>) -> Result<Self, Illegal> {
-        let Some(last) = step.events.last() else { return Err(Illegal::Empty) };
+        let Some((last, before)) = step.events.split_last() else { return Err(Illegal::Empty) };
+        for event in before {
+            check_leading(event, last)?;
+            self.check_writer(&step, event)?;
+        }
         self.check_writer(&step, last)?;
         self.check_class(&step, last)?;
+        self.check_phase(&step, last)?;
         let mut next = self.clone();
         for (index, event) in (0..).zip(step.events) {
             next.apply(EventId { ordinal: step.ordinal, index }, event, &step)?;
@@ -245,13 +259,13 @@ impl Brief {
     }
 
     /// Who may write what: the owner its turn, the caller's side what people say, the coordinator what silence needs.
-    fn check_writer(&self, step: &Step<'_>, last: &Event) -> Result<(), Illegal> {
-        let kind = || step.kind();
-        if self.phase.is_ended() && !(matches!(last, Event::Erased(_)) && self.phase != Phase::Erased) {
+    fn check_writer(&self, step: &Step<'_>, event: &Event) -> Result<(), Illegal> {
+        let kind = || event.kind().to_owned();
+        if self.phase.is_ended() && !(matches!(event, Event::Erased(_)) && self.phase != Phase::Erased) {
             return Err(Illegal::Ended { phase: self.phase, kind: kind() });
         }
         let by_owner = step.from.agent() == Some(&self.owner);
-        let allowed = match last {
+        let allowed = match event {
             Event::Opened(_) => return Err(Illegal::Opening(kind())),
             Event::Responded(_)
             | Event::Intended(_)
@@ -264,7 +278,8 @@ impl Brief {
             | Event::Deferred(_)
             | Event::HandedBack(_) => by_owner,
             Event::SetAside(_) | Event::Failed(_) => by_owner || *step.from == Writer::Coordinator || step.from.is_caller(),
-            Event::Completed(_) => by_owner || step.from.is_caller(),
+            // All that a caller can say of the end is that there will be nothing more from them.
+            Event::Completed(event) => by_owner || (step.from.is_caller() && event.because == CompletedBecause::UserEnded),
             Event::Said(_) | Event::Replied(_) | Event::Decided(_) | Event::Claimed(_) | Event::Interrupted(_) => step.from.is_caller(),
             Event::Redispatched(_) | Event::Reassigned(_) | Event::Snapshotted(_) | Event::Erased(_) => {
                 *step.from == Writer::Coordinator
@@ -276,6 +291,35 @@ impl Brief {
         if allowed { Ok(()) } else { Err(Illegal::NotOwner { from: step.from.clone(), kind: kind(), owner: self.owner.clone() }) }
     }
 
+    /// What the phase has room for: an owner acts while it works, people answer while it waits.
+    fn check_phase(&self, step: &Step<'_>, last: &Event) -> Result<(), Illegal> {
+        let is_working = self.phase == Phase::Working;
+        let fits = match last {
+            Event::Responded(_)
+            | Event::Intended(_)
+            | Event::Returned(_)
+            | Event::Warned(_)
+            | Event::Transferred(_)
+            | Event::Continued(_)
+            | Event::Asked(_)
+            | Event::Taken(_)
+            | Event::Deferred(_)
+            | Event::HandedBack(_)
+            | Event::Redispatched(_) => is_working,
+            Event::SetAside(_) | Event::Completed(_) | Event::Failed(_) => is_working || step.from.agent().is_none(),
+            // A new turn forgets the old one's calls and requests: none may be open.
+            Event::Interrupted(_) => is_working && self.open_calls == 0,
+            // While the caller is asked, what they say is the answer.
+            Event::Said(_) => !self.requests.iter().any(OpenRequest::is_question_to_caller),
+            Event::Snapshotted(_) => self.phase == Phase::Waiting,
+            Event::Erased(_) => self.phase.is_ended(),
+            // These name a request, which is open or is not.
+            Event::Replied(_) | Event::Decided(_) | Event::Claimed(_) => true,
+            Event::Opened(_) | Event::Reassigned(_) | Event::Cancelled(_) | Event::Unknown { .. } => true,
+        };
+        if fits { Ok(()) } else { Err(Illegal::Phase { kind: last.kind().to_owned(), phase: self.phase }) }
+    }
+
     /// The subject must say what the event says: the broker's permissions and consumers see only the subject.
     fn check_class(&self, step: &Step<'_>, last: &Event) -> Result<(), Illegal> {
         let to = |target: &AgentName| matches!(step.class, Class::To { agent, .. } if agent == target);
@@ -284,7 +328,7 @@ impl Brief {
             Event::Reassigned(event) => to(&event.to),
             Event::Opened(_) | Event::Continued(_) | Event::Interrupted(_) | Event::Redispatched(_) => to(&self.owner),
             // "Return to start" sends a person's reply to another agent than the one that asked.
-            Event::Replied(_) => matches!(step.class, Class::To { .. }),
+            Event::Replied(_) => to(&self.owner) || self.fixed.reply_to.as_ref().is_some_and(to),
             Event::Decided(_) => to(&self.owner) || *step.class == Class::In,
             Event::Said(_) | Event::Claimed(_) => *step.class == Class::In,
             Event::Responded(_)
@@ -304,18 +348,17 @@ impl Brief {
     }
 
     fn apply(&mut self, id: EventId, event: &Event, step: &Step<'_>) -> Result<(), Illegal> {
-        let wrong_phase = |phase| Err(Illegal::Phase { kind: event.kind().to_owned(), phase });
         match event {
             Event::Opened(_) => return Err(Illegal::Opening(event.kind().to_owned())),
             Event::Intended(_) | Event::Warned(_) | Event::Said(_) | Event::Snapshotted(_) | Event::Unknown { .. } => {}
             Event::Responded(response) => {
-                self.model_calls += 1;
+                self.model_calls = self.model_calls.saturating_add(1);
                 self.open_calls = u32::try_from(response.calls.len()).unwrap_or(u32::MAX);
             }
             Event::Returned(_) => self.open_calls = self.open_calls.saturating_sub(1),
             Event::Transferred(event) => {
                 self.begin_turn(id.ordinal, event.to.clone());
-                self.handoffs += 1;
+                self.handoffs = self.handoffs.saturating_add(1);
                 self.continuations = 0;
             }
             Event::Continued(event) => {
@@ -323,18 +366,18 @@ impl Brief {
                 self.begin_turn(id.ordinal, owner);
                 match event.because {
                     Continuation::Answered => self.begin_user_turn(),
-                    Continuation::Autonomous => self.continuations += 1,
+                    Continuation::Autonomous => self.continuations = self.continuations.saturating_add(1),
                 }
             }
             Event::Asked(asked) => self.ask(id, asked),
             Event::Replied(reply) => {
-                self.answer(reply.request)?;
-                let Class::To { agent, .. } = step.class else { return wrong_phase(self.phase) };
+                self.answer(reply.request, |kind| kind == RequestKind::Question)?;
+                let Class::To { agent, .. } = step.class else { return Err(Illegal::Class { kind: event.kind().to_owned() }) };
                 self.begin_turn(id.ordinal, agent.clone());
                 self.begin_user_turn();
             }
             Event::Decided(decision) => {
-                self.answer(decision.request)?;
+                self.answer(decision.request, |kind| decides(decision.verdict, kind))?;
                 match (step.class, self.requests.is_empty()) {
                     (Class::To { .. }, true) => self.resume_turn(id.ordinal),
                     (Class::In, false) => {}
@@ -350,9 +393,7 @@ impl Brief {
                 self.begin_turn(id.ordinal, owner);
                 self.begin_user_turn();
             }
-            Event::Taken(_) if self.phase != Phase::Working => return wrong_phase(self.phase),
             Event::Taken(_) => self.begin_attempt(),
-            Event::Redispatched(_) if self.phase != Phase::Working => return wrong_phase(self.phase),
             Event::Redispatched(event) => {
                 self.begin_attempt();
                 self.turn = event.turn;
@@ -387,7 +428,7 @@ impl Brief {
     }
 
     const fn begin_user_turn(&mut self) {
-        self.user_turns += 1;
+        self.user_turns = self.user_turns.saturating_add(1);
         self.handoffs = 0;
         self.continuations = 0;
     }
@@ -395,7 +436,7 @@ impl Brief {
     /// An attempt after a hand-back or deferral is nobody's failure and does not count.
     fn begin_attempt(&mut self) {
         if self.wait_secs.take().is_none() {
-            self.attempts += 1;
+            self.attempts = self.attempts.saturating_add(1);
         }
     }
 
@@ -411,9 +452,11 @@ impl Brief {
         });
     }
 
-    fn answer(&mut self, request: RequestId) -> Result<(), Illegal> {
-        let open = self.requests.iter().position(|open| open.id == request);
-        self.requests.remove(open.ok_or(Illegal::Request(request))?);
+    fn answer(&mut self, request: RequestId, fits: impl Fn(RequestKind) -> bool) -> Result<(), Illegal> {
+        let open = self.requests.iter().position(|open| open.id == request).ok_or(Illegal::Request(request))?;
+        if !fits(self.requests.remove(open).kind) {
+            return Err(Illegal::Answer(request));
+        }
         Ok(())
     }
 
@@ -424,3 +467,44 @@ impl Brief {
         self.requests.clear();
     }
 }
+
+/// What may stand before an entry's last event: what the turn recorded on its way, and the other requests of an ask. An
+/// entry that hid a second decision of who goes on would be judged by one and folded by both.
+fn check_leading(event: &Event, last: &Event) -> Result<(), Illegal> {
+    let fits = match event {
+        Event::Responded(_) | Event::Intended(_) | Event::Returned(_) | Event::Warned(_) | Event::Unknown { .. } => true,
+        Event::Asked(_) => matches!(last, Event::Asked(_)),
+        Event::Opened(_)
+        | Event::Said(_)
+        | Event::Transferred(_)
+        | Event::Continued(_)
+        | Event::Replied(_)
+        | Event::Decided(_)
+        | Event::Claimed(_)
+        | Event::Interrupted(_)
+        | Event::Taken(_)
+        | Event::Deferred(_)
+        | Event::HandedBack(_)
+        | Event::SetAside(_)
+        | Event::Redispatched(_)
+        | Event::Reassigned(_)
+        | Event::Snapshotted(_)
+        | Event::Completed(_)
+        | Event::Failed(_)
+        | Event::Cancelled(_)
+        | Event::Erased(_) => false,
+    };
+    if fits { Ok(()) } else { Err(Illegal::Class { kind: event.kind().to_owned() }) }
+}
+
+/// Whether a verdict is one that such a request asks for.
+const fn decides(verdict: Verdict, kind: RequestKind) -> bool {
+    match verdict {
+        Verdict::Approved | Verdict::Denied => matches!(kind, RequestKind::Approval),
+        Verdict::Retry | Verdict::Happened | Verdict::Abandoned => matches!(kind, RequestKind::InDoubt),
+    }
+}
+
+#[cfg(test)]
+#[path = "brief_tests.rs"]
+mod tests;

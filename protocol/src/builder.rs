@@ -239,7 +239,7 @@ impl Builder {
     pub fn build(mut self) -> Result<Checked, Vec<Problem>> {
         if !self.code_tools.is_empty() {
             let toolset = self.spec.tools.entry(CODE_TOOLSET.to_owned()).or_default();
-            toolset.code.get_or_insert_default().tools = std::mem::take(&mut self.code_tools);
+            toolset.code.get_or_insert_default().tools.append(&mut self.code_tools);
         }
         for (source, handoff) in std::mem::take(&mut self.edges) {
             let wanted = kebab(&source);

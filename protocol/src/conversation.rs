@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::brief::{Brief, Fixed, Illegal, OpenRequest, Phase, Step};
 use crate::entry::{Entry, Head, Trace, VERSION, hash};
 use crate::event::{Event, Numbered};
-use crate::ids::{AgentName, ConversationId, EntryId, EventId, Hash, Ordinal, OrchestrationName, Revision, Seq, Writer};
+use crate::ids::{AgentName, ConversationId, EntryId, EventId, Hash, Ordinal, OrchestrationName, ProcessId, Revision, Seq, Writer};
 use crate::subject::{Class, EntrySubject};
 use crate::wire::v1::{Carried, Payload, Record, State};
 use crate::wire::{DecodeError, Headers, Message, RECENT_MAX, SEAL_BYTES, Stored, header};
@@ -45,6 +45,8 @@ pub struct Draft {
     pub from: Writer,
     /// Its identity, chosen before the append.
     pub id: EntryId,
+    /// The process that writes it.
+    pub process: ProcessId,
     /// The revision it is written under.
     pub revision: Revision,
     /// What it records, at least one event.
@@ -298,12 +300,26 @@ impl Conversation {
             let stated = &entry.head.brief;
             let expected = match before {
                 None => Brief::opening(entry.step(), stated.fixed.clone()),
-                Some(brief) => brief.after(entry.step()),
+                Some(brief) => self.check_decisions(&entry.events).and_then(|()| brief.after(entry.step())),
             };
             match expected {
                 Ok(expected) if expected == *stated => before = Some(stated),
                 Ok(_) => return Err((entry.ordinal(), None)),
                 Err(illegal) => return Err((entry.ordinal(), Some(illegal))),
+            }
+        }
+        Ok(())
+    }
+
+    /// A decision is about the exact arguments that the request was about.
+    fn check_decisions(&self, events: &[Event]) -> Result<(), Illegal> {
+        for event in events {
+            if let Event::Decided(decision) = event
+                && let Some(Event::Asked(asked)) = self.event(decision.request)
+                && asked.arguments_hash.is_some()
+                && decision.arguments_hash != asked.arguments_hash
+            {
+                return Err(Illegal::Answer(decision.request));
             }
         }
         Ok(())
@@ -331,6 +347,7 @@ impl Conversation {
             None => Brief::opening(step, fixed)?,
             Some(brief) => brief.after(step)?,
         };
+        self.check_decisions(&draft.events)?;
         let subject = EntrySubject {
             orchestration: self.orchestration.clone(),
             conversation: self.id.clone(),
@@ -338,11 +355,12 @@ impl Conversation {
             class: draft.class,
             from: draft.from,
         };
-        let is_snapshot = matches!(draft.events.last(), Some(Event::Snapshotted(_)));
         let kind = draft.events.last().map_or_else(String::new, |event| event.kind().to_owned());
-        let head = Head { subject, id: draft.id, kind, epoch: self.tail.epoch, revision: draft.revision, brief, trace: draft.trace };
-        let (record, carry) = self.record(draft.events, is_snapshot)?;
+        let head = Head { subject, id: draft.id, kind, epoch: self.tail.epoch, process: draft.process, revision: draft.revision, brief, trace: draft.trace };
+        let (record, carry) = self.record(draft.events)?;
         let bytes = record.encode()?;
+        // What no reader takes must never be written: it would hold its conversation up for ever.
+        Record::decode(&bytes)?;
         let headers = self.headers(&head, &bytes)?;
         let payload = Payload { record: bytes.clone(), carry }.encode()?;
         let message = Message { subject: head.subject.to_string(), headers: headers.clone(), payload };
@@ -351,8 +369,13 @@ impl Conversation {
         Ok(Prepared { message, expected: self.tail.seq, entry })
     }
 
-    /// The entry's record, and the entries it carries. A snapshot carries everything and replaces all sealed stretches.
-    fn record(&self, events: Vec<Event>, is_snapshot: bool) -> Result<(Record, Vec<Carried>), DecodeError> {
+    /// The entry's record, and the entries it carries. A snapshot carries everything and replaces all sealed stretches;
+    /// an erasure carries nothing, or it would keep what it erases.
+    fn record(&self, events: Vec<Event>) -> Result<(Record, Vec<Carried>), DecodeError> {
+        let is_snapshot = matches!(events.last(), Some(Event::Snapshotted(_)));
+        if matches!(events.last(), Some(Event::Erased(_))) {
+            return Ok((Record { events, state: State::default() }, Vec::new()));
+        }
         let mut state = State::default();
         let mut from = 0;
         if let (Some(last), false) = (self.last(), is_snapshot) {
@@ -362,7 +385,7 @@ impl Conversation {
                 state.sealed = self.sealed_by(last);
                 state.recent = self.recent_until(last);
             }
-            from = state.sealed.last().map_or(0, |sealed| sealed + 1);
+            from = state.sealed.last().map_or(0, |sealed| sealed.saturating_add(1));
         }
         let carried = self.entries.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
         let carry_bytes: usize = carried.iter().map(|entry| entry.carried_bytes()).sum();
@@ -397,6 +420,7 @@ impl Conversation {
         }
         headers.insert(header::RECORD, Hash::of(record).to_string());
         headers.insert(header::EPOCH, head.epoch.to_string());
+        headers.insert(header::PROCESS, head.process.to_string());
         headers.insert(header::REVISION, head.revision.to_string());
         headers.insert(header::BRIEF, serde_json::to_string(&head.brief).map_err(DecodeError::malformed)?);
         if let Some(trace) = &head.trace {

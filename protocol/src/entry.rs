@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::brief::{Brief, Step};
 use crate::event::{Event, Numbered};
-use crate::ids::{EntryId, EventId, Hash, Ordinal, Revision, Seq};
+use crate::ids::{EntryId, EventId, Hash, Ordinal, ProcessId, Revision, Seq};
 use crate::subject::{Class, EntrySubject};
 use crate::wire::v1::{Carried, Payload, Record, State};
 use crate::wire::{DecodeError, HEADER_BYTES_MAX, Headers, Stored, header};
@@ -32,6 +32,8 @@ pub struct Head {
     pub kind: String,
     /// The epoch in which it was written; 0 for an opening.
     pub epoch: Seq,
+    /// The process that wrote it.
+    pub process: ProcessId,
     /// The revision it was written under.
     pub revision: Revision,
     /// The conversation after it.
@@ -60,6 +62,7 @@ impl Head {
             id: get(header::ID)?.parse().map_err(DecodeError::malformed)?,
             kind: get(header::KIND)?.to_owned(),
             epoch: Seq(crate::ids::decimal(epoch).ok_or_else(|| DecodeError::malformed(format_args!("{epoch:?} is not an epoch")))?),
+            process: get(header::PROCESS)?.parse().map_err(DecodeError::malformed)?,
             revision: get(header::REVISION)?.parse().map_err(DecodeError::malformed)?,
             brief: serde_json::from_str(get(header::BRIEF)?).map_err(DecodeError::malformed)?,
             trace: headers.get(header::TRACEPARENT).map(|parent| Trace {

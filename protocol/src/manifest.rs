@@ -17,7 +17,7 @@ mod problem;
 mod seconds;
 mod source;
 mod spec;
-pub mod template;
+mod template;
 mod yaml;
 
 pub use self::names::kebab;

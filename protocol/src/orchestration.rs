@@ -145,9 +145,10 @@ pub struct Endpoint {
     pub or_else: Option<String>,
 }
 
-/// One line of a scripted model: the first whose conditions hold answers; where none does, the model fails and says so.
+/// One line of a scripted model: the first whose conditions hold answers; where none does, the model fails and says so. A
+/// line calls, transfers or completes, or none of these, and may say something with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a line of a script (a mapping)")]
 pub struct ScriptLine {
     /// Only for this agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,7 +165,7 @@ pub struct ScriptLine {
     /// The tool it calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
-    /// The call's arguments.
+    /// The call's arguments, or the transfer's (`reason`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub arguments: BTreeMap<String, String>,
     /// The agent it hands over to.

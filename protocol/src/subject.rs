@@ -167,6 +167,23 @@ pub fn gateway(orchestration: &OrchestrationName, gateway: &ProcessId) -> String
     format!("baton.{orchestration}.gateway.{gateway}")
 }
 
+/// Where a gateway announces itself: requests that could not reach it are then forwarded again.
+pub fn gateway_hello(orchestration: &OrchestrationName, gateway: &ProcessId) -> String {
+    format!("baton.{orchestration}.hello.{gateway}")
+}
+
+/// All announcements of gateways.
+pub fn gateway_hellos(orchestration: &OrchestrationName) -> String {
+    format!("baton.{orchestration}.hello.*")
+}
+
+/// The gateway that announced itself on a subject of [`gateway_hello`].
+pub fn gateway_of_hello(subject: &str) -> Option<ProcessId> {
+    let mut tokens = subject.strip_prefix("baton.")?.split('.');
+    let (_, kind, gateway) = (tokens.next()?, tokens.next()?, tokens.next()?);
+    (kind == "hello" && tokens.next().is_none()).then(|| gateway.parse().ok())?
+}
+
 /// Entries nobody could use, with the reason; stored apart from every conversation.
 pub fn dead(orchestration: &OrchestrationName, agent: &AgentName) -> String {
     format!("baton.{orchestration}.dead.{agent}")

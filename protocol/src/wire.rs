@@ -36,6 +36,8 @@ pub mod header {
     pub const RECORD: &str = "Baton-Record";
     /// Epoch in which the entry was written, 0 for an opening.
     pub const EPOCH: &str = "Baton-Epoch";
+    /// The process that wrote it: within an epoch, one and the same for all of its owner's entries.
+    pub const PROCESS: &str = "Baton-Process";
     /// Revision of the orchestration it was written under.
     pub const REVISION: &str = "Baton-Revision";
     /// State in brief, JSON.
@@ -52,8 +54,8 @@ pub mod header {
     pub const TRACESTATE: &str = "tracestate";
 
     /// Every header of version 1, in the order of the canonical head and of a carried entry's numbers. Append only.
-    pub const ALL: [&str; 13] = [
-        VERSION, ID, KIND, PREVIOUS, RECORD, EPOCH, REVISION, BRIEF, OBJECT, TRACEPARENT, TRACESTATE, SIGNER, SIGNATURE,
+    pub const ALL: [&str; 14] = [
+        VERSION, ID, KIND, PREVIOUS, RECORD, EPOCH, PROCESS, REVISION, BRIEF, OBJECT, TRACEPARENT, TRACESTATE, SIGNER, SIGNATURE,
     ];
 }
 

@@ -1,19 +1,14 @@
 //! From a definition's models to models that can be asked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use protocol::orchestration::{Model as Definition, Orchestration};
 
 use super::Model;
+pub use super::connection::http_client;
 use super::environment::{Environment, MissingVariable};
 use super::openai::OpenAi;
 use super::scripted::Scripted;
-
-/// How long an HTTP connection may take to come about.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection is silent before the kernel asks whether the other side is still there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
 
 /// Why a model of a definition cannot be asked by this worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -102,20 +97,6 @@ fn choose<'a>(
 fn announcement(key: &str, chosen: &str, kind: &str, (variables, way_out): &(Vec<String>, String)) -> String {
     let missing = if variables.is_empty() { "a key".to_owned() } else { variables.join(" and no ") };
     format!("no {missing}: agents of the model `{key}` are played by the {kind}model `{chosen}`; {way_out} for the real one")
-}
-
-/// The HTTP client for models and tools: bounded where a server can keep a worker waiting, except for the answer itself, whose time
-/// depends on the request. It follows no redirect: a definition says whom to talk to, a server does not.
-///
-/// # Errors
-/// What TLS reports, such as that no provider is installed.
-pub fn http_client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
-        .user_agent(concat!("baton/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_keepalive(KEEPALIVE)
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
 }
 
 #[cfg(test)]

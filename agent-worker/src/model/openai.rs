@@ -2,7 +2,7 @@
 
 mod answer;
 mod exchange;
-pub(crate) mod fault;
+mod fault;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -68,10 +68,11 @@ impl OpenAi {
         }
         let shared = Arc::new(target.clone());
         let below = Arc::clone(&shared);
-        let service = tower::service_fn(move |request: HttpRequestFactory| exchange::exchange(http.clone(), Arc::clone(&below), request));
+        let sender = http.clone();
+        let service = tower::service_fn(move |request: HttpRequestFactory| exchange::exchange(sender.clone(), Arc::clone(&below), request));
         Ok(Self {
             provider: endpoint.provider.clone(),
-            client: Client::with_config(target).with_http_service(service),
+            client: Client::build(http, target).with_http_service(service),
             target: shared,
             stream: endpoint.stream,
             parameters: endpoint.parameters.clone(),
@@ -89,12 +90,12 @@ impl OpenAi {
         let fault = |error| Fault::from_client(error, &self.target);
         // A document that is not streamed arrives as a stream of one event.
         let mut events = self.client.chat().create_stream_byot::<_, Chunk>(body).await.map_err(fault)?;
-        let mut answer = Answer::default();
+        let mut answer = Answer::of(&self.target);
         loop {
             let idle = if answer.has_begun() { self.bounds.idle } else { self.bounds.request };
             match timeout(idle, events.next()).await {
                 Ok(Some(chunk)) => answer.take(chunk.map_err(fault)?, tokens)?,
-                Ok(None) => return answer.finish(&self.target.model, seen),
+                Ok(None) => return answer.finish(seen),
                 Err(_) => {
                     return Err(Fault::passing(format!("{} fell silent for {idle:?} while it answered", self.target.shown)));
                 }
@@ -123,7 +124,8 @@ impl Model for OpenAi {
     async fn respond(&self, request: &Request, tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
         let body = wire::body(request, &self.target.model, self.stream, &self.parameters);
         let mut written = Written { tokens, any: false };
-        for retry in 0.. {
+        let mut retry = 0;
+        loop {
             let attempt = timeout(self.bounds.request, self.attempt(&body, request.messages.len(), &mut written)).await;
             let fault = match attempt {
                 Ok(Ok(response)) => return Ok(response),
@@ -144,8 +146,8 @@ impl Model for OpenAi {
             let pause = self.pause(retry, wait);
             tracing::warn!(agent = %request.agent, conversation = %request.conversation, model = self.target.model, %error, ?pause, "the model is asked again");
             sleep(pause).await;
+            retry += 1;
         }
-        Err(ModelError::Unavailable("there are no attempts left".to_owned()))
     }
 }
 

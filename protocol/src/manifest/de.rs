@@ -110,7 +110,7 @@ fn in_words(expected: &dyn Expected) -> String {
         "a map" => "a mapping".to_owned(),
         "a sequence" => "a list".to_owned(),
         "a string" => "a text".to_owned(),
-        _ => text.strip_prefix("variant of enum ").map_or(text.clone(), |_| "one of its words".to_owned()),
+        _ => text,
     }
 }
 
@@ -149,13 +149,27 @@ impl<'de> Deserializer<'de> for &'de Node {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
-        _: &'static [&'static str],
+        words: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Error> {
         match &self.kind {
             Kind::Scalar { text, .. } => visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(text.as_str())),
+            Kind::List(_) | Kind::Map(_) | Kind::Hole => {
+                Err(Error::new(format!("expected one word of {}", words.join(", "))))
+            }
+        }
+    }
+
+    /// A list of a struct's values, which serde would take, is not a manifest's way.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match &self.kind {
             Kind::List(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
-            Kind::Map(_) | Kind::Hole => Err(de::Error::invalid_type(Unexpected::Map, &visitor)),
+            Kind::Scalar { .. } | Kind::Map(_) | Kind::Hole => self.deserialize_any(visitor),
         }
     }
 
@@ -165,7 +179,7 @@ impl<'de> Deserializer<'de> for &'de Node {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char bytes byte_buf unit unit_struct seq tuple tuple_struct
-        map struct identifier ignored_any
+        map identifier ignored_any
     }
 }
 

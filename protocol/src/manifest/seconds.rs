@@ -42,7 +42,7 @@ impl FromStr for Seconds {
         }
         let number: u64 = number.parse().map_err(|_| InvalidDuration::TooLong(shown()))?;
         let secs_per_unit = match unit {
-            "ms" if number % 1000 == 0 => return Ok(Self(number / 1000)),
+            "ms" if number.is_multiple_of(1000) => return Ok(Self(number / 1000)),
             "ms" => return Err(InvalidDuration::TooFine(shown())),
             "s" => 1,
             "m" => 60,

@@ -1,11 +1,9 @@
 //! The two placeholders of a definition's texts: `{argument}` of a tool, and `${VAR}` or `${VAR:-default}` of the worker's
-//! environment. Parsed here, so that a typo is found when the definition is loaded; filled in by the worker.
-
-use std::borrow::Cow;
+//! environment. The worker fills them in; here they are found, so that a typo is refused when the definition is loaded.
 
 /// A part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part<'t> {
+pub(super) enum Part<'t> {
     /// As it stands.
     Text(&'t str),
     /// `{name}`.
@@ -21,7 +19,7 @@ pub enum Part<'t> {
 
 /// Why a text cannot be filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidTemplate {
+pub(super) enum InvalidTemplate {
     /// A variable without its end.
     #[error("\"${{\" has no \"}}\"; write ${{NAME}} or ${{NAME:-default}}")]
     Unclosed,
@@ -37,7 +35,7 @@ pub enum InvalidTemplate {
 ///
 /// # Errors
 /// A malformed variable.
-pub fn variables(text: &str) -> Result<Vec<Part<'_>>, InvalidTemplate> {
+pub(super) fn variables(text: &str) -> Result<Vec<Part<'_>>, InvalidTemplate> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
@@ -58,7 +56,7 @@ pub fn variables(text: &str) -> Result<Vec<Part<'_>>, InvalidTemplate> {
 }
 
 /// The parts of a text that knows arguments only: a template tool's reply. Any other brace is text.
-pub fn arguments(text: &str) -> Vec<Part<'_>> {
+pub(super) fn arguments(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     let mut text_from = 0;
     let mut search_from = 0;
@@ -80,7 +78,7 @@ pub fn arguments(text: &str) -> Vec<Part<'_>> {
 ///
 /// # Errors
 /// A malformed variable, or a brace that belongs to no argument.
-pub fn url(text: &str) -> Result<Vec<Part<'_>>, InvalidTemplate> {
+pub(super) fn url(text: &str) -> Result<Vec<Part<'_>>, InvalidTemplate> {
     let mut parts = Vec::new();
     for part in variables(text)? {
         match part {
@@ -98,24 +96,6 @@ pub fn url(text: &str) -> Result<Vec<Part<'_>>, InvalidTemplate> {
     }
 }
 
-/// The text with every placeholder replaced by what `fill` gives for it.
-///
-/// # Errors
-/// The first that `fill` reports.
-pub fn fill<'t, E>(
-    parts: &[Part<'t>],
-    mut value: impl FnMut(Part<'t>) -> Result<Cow<'t, str>, E>,
-) -> Result<String, E> {
-    let mut filled = String::new();
-    for part in parts {
-        match part {
-            Part::Text(text) => filled.push_str(text),
-            Part::Argument(_) | Part::Variable { .. } => filled.push_str(&value(*part)?),
-        }
-    }
-    Ok(filled)
-}
-
 fn push_text<'t>(parts: &mut Vec<Part<'t>>, text: &'t str) {
     if !text.is_empty() {
         parts.push(Part::Text(text));
@@ -123,7 +103,7 @@ fn push_text<'t>(parts: &mut Vec<Part<'t>>, text: &'t str) {
 }
 
 /// Whether an environment can hold a variable of this name.
-pub(crate) fn is_variable(name: &str) -> bool {
+pub(super) fn is_variable(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit()) && is_word(name, &[])
 }
 
@@ -169,13 +149,14 @@ mod tests {
 
     #[test]
     fn urls_know_both() {
-        let parts = url("${BASE:-http://x}/orders/{id}").unwrap();
-        let text = fill(&parts, |part| match part {
-            Part::Argument(name) => Ok(format!("<{name}>").into()),
-            Part::Variable { default, .. } => default.map(Cow::from).ok_or("unset"),
-            Part::Text(_) => Err("not a placeholder"),
-        });
-        assert_eq!(text, Ok("http://x/orders/<id>".into()));
+        assert_eq!(
+            url("${BASE:-http://x}/orders/{id}"),
+            Ok(vec![
+                Part::Variable { name: "BASE", default: Some("http://x") },
+                Part::Text("/orders/"),
+                Part::Argument("id"),
+            ])
+        );
         assert_eq!(url("/a/{b c}"), Err(InvalidTemplate::StrayBrace('{')));
         assert_eq!(url("/a}"), Err(InvalidTemplate::StrayBrace('}')));
     }

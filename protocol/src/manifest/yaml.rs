@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span, StrInput, options};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, options};
 
 use super::problem::{KeyPath, Place, Problem, Step};
 
@@ -107,7 +107,7 @@ pub(crate) fn read(text: &str, file: &Arc<str>, at: &KeyPath, problems: &mut Vec
     }
     let options = options! { emit_comments: false, disallow_directives: true };
     let parser = Parser::new_from_str_with_options(text, options);
-    let mut reader = Reader { parser, file: Arc::clone(file), duplicates: Vec::new() };
+    let mut reader = Reader { text, parser, file: Arc::clone(file), duplicates: Vec::new() };
     match reader.document(at) {
         Ok(node) => {
             problems.append(&mut reader.duplicates);
@@ -118,6 +118,7 @@ pub(crate) fn read(text: &str, file: &Arc<str>, at: &KeyPath, problems: &mut Vec
 }
 
 struct Reader<'t> {
+    text: &'t str,
     parser: Parser<'t, StrInput<'t>>,
     file: Arc<str>,
     duplicates: Vec<Problem>,
@@ -219,9 +220,18 @@ impl<'t> Reader<'t> {
         let message = match error.kind() {
             ErrorKind::RecursionLimitExceeded => TOO_DEEP.to_owned(),
             ErrorKind::UnknownAnchor => NO_ALIASES.to_owned(),
+            _ if self.is_variable(error.marker()) => {
+                "between { } or [ ] a text with ${VAR} needs quotes, as in \"${VAR}\"".to_owned()
+            }
             _ => format!("not YAML: {}", error.info()),
         };
         self.problem(&Span::empty(*error.marker()), at, &message)
+    }
+
+    /// Whether the parser has stumbled over the brace of a `${VAR}`.
+    fn is_variable(&self, at: &Marker) -> bool {
+        let before = at.byte_offset().and_then(|offset| self.text.get(..offset));
+        before.is_some_and(|text| text.ends_with('$') || text.ends_with("${"))
     }
 
     fn problem(&self, span: &Span, at: &KeyPath, message: &str) -> Problem {

@@ -114,7 +114,16 @@ impl Payload {
     /// # Errors
     /// As [`Record::encode`].
     pub fn encode(&self) -> Result<Bytes, DecodeError> {
+        self.check()?;
         to_bytes(self)
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        let carried = self.carry.len();
+        if carried > CARRY_MAX {
+            return Err(DecodeError::malformed(format_args!("{carried} carried entries, at most {CARRY_MAX} are allowed")));
+        }
+        Ok(())
     }
 
     /// The body in `bytes`.
@@ -123,10 +132,7 @@ impl Payload {
     /// [`DecodeError::Malformed`] when they are none.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let payload: Self = from_slice(bytes).map_err(DecodeError::malformed)?;
-        if payload.carry.len() > CARRY_MAX {
-            let carried = payload.carry.len();
-            return Err(DecodeError::malformed(format_args!("{carried} carried entries, at most {CARRY_MAX} are allowed")));
-        }
+        payload.check()?;
         Ok(payload)
     }
 }

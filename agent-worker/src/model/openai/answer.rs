@@ -5,6 +5,7 @@ use protocol::event::{Call, Json, Responded, Usage};
 use serde::Deserialize;
 
 use super::fault::Fault;
+use super::target::Target;
 use crate::model::{ModelError, Tokens};
 
 /// Bytes of text, and of all calls' arguments together.
@@ -61,8 +62,9 @@ struct CountedPrompt {
 }
 
 /// What has arrived so far.
-#[derive(Debug, Default)]
-pub(super) struct Answer {
+#[derive(Debug)]
+pub(super) struct Answer<'a> {
+    target: &'a Target,
     text: String,
     calls: Vec<PartialCall>,
     argument_bytes: usize,
@@ -80,7 +82,21 @@ struct PartialCall {
     arguments: String,
 }
 
-impl Answer {
+impl<'a> Answer<'a> {
+    /// Nothing yet.
+    pub(super) const fn of(target: &'a Target) -> Self {
+        Self {
+            target,
+            text: String::new(),
+            calls: Vec::new(),
+            argument_bytes: 0,
+            model: None,
+            usage: None,
+            finish_reason: None,
+            is_whole: false,
+        }
+    }
+
     /// Whether the model has begun to write, after which it makes no long pauses.
     pub(super) const fn has_begun(&self) -> bool {
         !self.text.is_empty() || !self.calls.is_empty()
@@ -89,7 +105,7 @@ impl Answer {
     /// Takes the next chunk in; text goes to `tokens`, too.
     pub(super) fn take(&mut self, chunk: Chunk, tokens: &mut dyn Tokens) -> Result<(), Fault> {
         if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
-            return Err(Fault::in_answer(&error));
+            return Err(Fault::in_answer(&error, self.target));
         }
         self.model = chunk.model.filter(|model| !model.is_empty()).or_else(|| self.model.take());
         self.usage = chunk.usage.map(Usage::from).or(self.usage);
@@ -136,9 +152,9 @@ impl Answer {
         bounded(self.argument_bytes, TEXT_BYTES_MAX, "bytes of arguments")
     }
 
-    /// The response, when there is nothing more to come. `asked` is the model's name in the request, `seen` the number of the prompt's
-    /// messages, from which calls without an id get one that no earlier call of the conversation has.
-    pub(super) fn finish(self, asked: &str, seen: usize) -> Result<Responded, Fault> {
+    /// The response, when there is nothing more to come. `seen` is the number of the prompt's messages, from which
+    /// calls without an id get one that no earlier call of the conversation has.
+    pub(super) fn finish(self, seen: usize) -> Result<Responded, Fault> {
         let reason = self.finish_reason.as_deref();
         if reason.is_none() && !self.is_whole {
             return Err(Fault::passing("the answer broke off before its finish_reason"));
@@ -147,7 +163,7 @@ impl Answer {
             return Err(Fault::Final(ModelError::Refused("the provider's content filter withheld the answer".to_owned())));
         }
         if reason == Some("length") {
-            tracing::warn!(model = asked, "an answer was cut off at the model's token limit");
+            tracing::warn!(model = self.target.model, "an answer was cut off at the model's token limit");
         }
         let mut calls: Vec<Call> = Vec::with_capacity(self.calls.len());
         for (number, call) in (seen..).zip(self.calls) {
@@ -156,7 +172,7 @@ impl Answer {
             let arguments = if call.arguments.trim().is_empty() { "{}".to_owned() } else { call.arguments };
             calls.push(Call { id, name: call.name, arguments });
         }
-        Ok(Responded { text: self.text, calls, model: self.model.unwrap_or_else(|| asked.to_owned()), usage: self.usage })
+        Ok(Responded { text: self.text, calls, model: self.model.unwrap_or_else(|| self.target.model.clone()), usage: self.usage })
     }
 }
 

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use async_openai::error::OpenAIError;
 use async_openai::middleware::HttpRequestFactory;
-use bytes::{Bytes, BytesMut};
-use futures::{Stream, StreamExt, stream};
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Response};
 use serde::de::IgnoredAny;
 
 use super::fault::{Fault, TOO_LARGE};
 use super::target::Target;
+use crate::model::connection::read_head;
 
 /// Bytes of one event, or of an answer that is not streamed.
 const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -59,19 +60,14 @@ fn bounded(body: impl Stream<Item = reqwest::Result<Bytes>>) -> impl Stream<Item
     })
 }
 
-async fn whole(mut response: Response, target: &Target) -> Result<Bytes, Fault> {
-    let mut document = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| Fault::broken(&error, target))? {
-        document.extend_from_slice(&chunk);
-        if document.len() > EVENT_BYTES_MAX {
-            return Err(Fault::garbled(TOO_LARGE));
-        }
-    }
-    Ok(document.freeze())
+async fn whole(mut response: Response, target: &Target) -> Result<Vec<u8>, Fault> {
+    let mut document = Vec::new();
+    let is_whole = read_head(&mut response, &mut document, EVENT_BYTES_MAX).await.map_err(|error| Fault::broken(&error, target))?;
+    if is_whole { Ok(document) } else { Err(Fault::garbled(TOO_LARGE)) }
 }
 
 /// A document as a stream of one event, so that answers are read in one way only.
-fn as_events(document: Bytes, target: &Target) -> Result<Bytes, Fault> {
+fn as_events(document: Vec<u8>, target: &Target) -> Result<Vec<u8>, Fault> {
     let trimmed = document.trim_ascii();
     // Some servers stream without saying so.
     if [&b"data:"[..], b"event:", b"id:", b":"].iter().any(|field| trimmed.starts_with(field)) {

@@ -9,6 +9,7 @@ use reqwest::{Response, StatusCode};
 
 use super::target::Target;
 use crate::model::ModelError;
+use crate::model::connection::{read_head, root_cause};
 
 /// How much of a provider's words is passed on, in characters.
 const WORDS_MAX: usize = 500;
@@ -43,12 +44,12 @@ impl Fault {
     /// No answer, or not all of it.
     pub(super) fn broken(error: &reqwest::Error, target: &Target) -> Self {
         let what = if error.is_connect() { "nothing answers at" } else { "the connection failed to" };
-        Self::passing(format!("{what} {}: {}", target.shown, causes(error)))
+        Self::passing(format!("{what} {}: {}", target.shown, root_cause(error)))
     }
 
     /// An error that came instead of an answer, or in the middle of one, under status 200.
-    pub(super) fn in_answer(error: &Json) -> Self {
-        let words = words(error.to_string().as_bytes());
+    pub(super) fn in_answer(error: &Json, target: &Target) -> Self {
+        let words = words(error.to_string().as_bytes(), target);
         let numeric = ["code", "status"].iter().find_map(|field| {
             let code = error.get(field)?;
             code.as_u64().or_else(|| code.as_str()?.parse().ok())
@@ -62,11 +63,13 @@ impl Fault {
     }
 
     /// An answer with a status that is no success.
-    pub(super) async fn refusal(response: Response, target: &Target) -> Self {
+    pub(super) async fn refusal(mut response: Response, target: &Target) -> Self {
         let status = response.status();
         let wait = retry_after(response.headers());
-        let body = head_of(response).await;
-        let words = target.scrub(&words(&body));
+        let mut body = Vec::new();
+        // What does not arrive is not repeated.
+        let _ = read_head(&mut response, &mut body, REFUSAL_BYTES_MAX).await;
+        let words = words(&body, target);
         let is_quota = serde_json::from_slice::<Json>(&body).is_ok_and(|body| {
             let error = body.get("error").unwrap_or(&body);
             ["code", "type"].iter().any(|field| error.get(field).is_some_and(|code| code == "insufficient_quota"))
@@ -133,35 +136,11 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     millis.or_else(|| number("retry-after")).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
 }
 
-/// The beginning of a body; what does not arrive is left out.
-async fn head_of(mut response: Response) -> Vec<u8> {
-    let mut head = Vec::new();
-    while let Ok(Some(chunk)) = response.chunk().await {
-        head.extend_from_slice(&chunk);
-        if head.len() >= REFUSAL_BYTES_MAX {
-            break;
-        }
-    }
-    head
-}
-
 /// The provider's own words in a body that says why, in whatever form.
-fn words(body: &[u8]) -> String {
+fn words(body: &[u8], target: &Target) -> String {
     let parsed: Json = serde_json::from_slice(body).unwrap_or(Json::Null);
-    let candidates = ["/error/message", "/message", "/detail", "/error/detail", "/error"];
+    let candidates = ["/error/message", "/message", "/detail", "/error/detail", "/error", ""];
     let said = candidates.iter().find_map(|pointer| parsed.pointer(pointer)?.as_str().map(str::to_owned));
     let said = said.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned());
-    said.trim().chars().take(WORDS_MAX).collect()
-}
-
-/// An error and what caused it, without the URL, which may hold secrets.
-pub(crate) fn causes(error: &reqwest::Error) -> String {
-    let mut words = Vec::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        words.push(error.to_string());
-        cause = error.source();
-    }
-    // The outer layers only say that something below them failed.
-    words.pop().unwrap_or_else(|| if error.is_timeout() { "timed out".to_owned() } else { "the request failed".to_owned() })
+    target.scrub(said.trim()).chars().take(WORDS_MAX).collect()
 }

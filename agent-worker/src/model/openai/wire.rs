@@ -10,7 +10,7 @@ use serde_json::{Map, json};
 use crate::model::{Request, ToolDefinition};
 
 /// The fields that a definition's parameters may not set.
-pub(super) const RESERVED: [&str; 4] = ["messages", "model", "stream", "tools"];
+pub(super) const RESERVED: [&str; 5] = ["messages", "model", "n", "stream", "tools"];
 
 /// The body of a request.
 pub(super) fn body(request: &Request, model: &str, stream: bool, parameters: &BTreeMap<String, Json>) -> Json {

@@ -34,19 +34,14 @@ impl<'m> Roster<'m> {
         let mut taken: BTreeMap<AgentName, &str> = BTreeMap::new();
         let mut names = BTreeMap::new();
         for key in specs.keys() {
-            let name = name_of(key).map_err(|message| findings.error(&at.key(key), message)).ok();
-            if let Some(name) = &name {
-                match taken.entry(name.clone()) {
-                    Entry::Vacant(free) => {
-                        free.insert(key);
-                    }
-                    Entry::Occupied(first) => {
-                        let message = format!("{key:?} and {:?} are both named {name:?}; rename one", first.get());
-                        findings.error(&at.key(key), message);
-                    }
+            let name = name_of(key).and_then(|name| match taken.entry(name.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(key);
+                    Ok(name)
                 }
-            }
-            names.insert(key.as_str(), name);
+                Entry::Occupied(first) => Err(format!("{key:?} and {:?} are both named {name:?}; rename one", first.get())),
+            });
+            names.insert(key.as_str(), name.map_err(|message| findings.error(&at.key(key), message)).ok());
         }
         Self { names, specs }
     }
@@ -100,16 +95,11 @@ impl<'m> Roster<'m> {
 
 /// The name that a key stands for: the key itself, or what `OrderStatusAgent` and `Refund Agent` are mapped to.
 fn name_of(key: &str) -> Result<AgentName, String> {
-    let invalid = match key.parse() {
-        Ok(name) => return Ok(name),
-        Err(invalid) => invalid,
-    };
-    match kebab(key).parse() {
-        Ok(name) => Ok(name),
-        Err(mapped) if mapped.text != invalid.text && !mapped.text.is_empty() => {
-            Err(format!("{invalid}; and neither is {:?}, which it would be mapped to", mapped.text))
-        }
-        Err(_) => Err(invalid.to_string()),
+    let mapped = kebab(key);
+    match (key.parse(), mapped.parse::<AgentName>()) {
+        (Ok(name), _) | (Err(_), Ok(name)) => Ok(name),
+        (Err(invalid), Err(_)) if mapped == key || mapped.is_empty() => Err(invalid.to_string()),
+        (Err(_), Err(invalid)) => Err(format!("{key:?} would be called {invalid}")),
     }
 }
 
@@ -203,7 +193,9 @@ fn check_default_model(spec: &Spec, findings: &mut Findings) {
 /// Two speakers of one name could not be told apart in a prompt.
 fn check_display_names(roster: &Roster<'_>, findings: &mut Findings) {
     let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
-    for (key, name, _) in roster.named() {
+    // Whoever chose its display name is told, not whoever is called so.
+    let (chosen, called): (Vec<_>, Vec<_>) = roster.named().partition(|(_, _, agent)| agent.display_name.is_some());
+    for (key, name, _) in called.into_iter().chain(chosen) {
         let display_name = roster.display_name(name);
         if let Some(first) = taken.insert(display_name, key) {
             let at = KeyPath::of(["spec", "agents"]).key(key).key("displayName");
@@ -226,7 +218,7 @@ fn tools_of(agent: &AgentSpec, toolsets: &Toolsets, at: &KeyPath, findings: &mut
         let wanted: Vec<(KeyPath, &String)> = if names.is_empty() { all.collect() } else { some.collect() };
         for (at, name) in wanted {
             let Some(tool) = offered.get(name) else {
-                let what = format!("tool in the toolset {toolset:?} named");
+                let what = format!("tool of {toolset:?} named");
                 findings.error(&at, nobody(&what, name, offered.keys().map(String::as_str)));
                 continue;
             };

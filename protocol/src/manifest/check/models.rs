@@ -156,11 +156,11 @@ impl Cast<'_> {
         let target = resolve(&line.transfer, "transfer");
         self.check_tool(line.tool.as_deref(), speaker.as_ref(), &at.key("tool"), findings);
         self.check_tool(line.call.as_deref(), speaker.as_ref(), &at.key("call"), findings);
-        if let (Some(speaker), Some(target)) = (speaker.as_ref().and_then(|name| self.agents.get(name)), &target) {
-            if !speaker.handoffs.iter().any(|handoff| handoff.to == *target) {
-                let message = format!("no handoff leads from {:?} to {target:?}; this transfer would be refused", speaker.name);
-                findings.warn(&at.key("transfer"), message);
-            }
+        if let (Some(speaker), Some(target)) = (speaker.as_ref().and_then(|name| self.agents.get(name)), &target)
+            && !speaker.handoffs.iter().any(|handoff| handoff.to == *target)
+        {
+            let message = format!("no handoff leads from {:?} to {target:?}; this transfer would be refused", speaker.name);
+            findings.warn(&at.key("transfer"), message);
         }
         let text = |name: AgentName| name.as_str().to_owned();
         ScriptLine { agent: speaker.map(text), transfer: target.map(text), ..line.clone() }
@@ -194,7 +194,7 @@ fn check_actions(line: &ScriptLine, at: &KeyPath, findings: &mut Findings) {
         }
         (None | Some(_), _) => {}
     }
-    if line.call.is_none() && !line.arguments.is_empty() {
-        findings.error(&at.key("arguments"), "only a call has arguments; add a call, or remove them");
+    if line.call.is_none() && line.transfer.is_none() && !line.arguments.is_empty() {
+        findings.error(&at.key("arguments"), "only a call or a transfer has arguments; add one, or remove them");
     }
 }

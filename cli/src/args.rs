@@ -1,0 +1,250 @@
+//! The command line. Flags win over the environment, the environment over defaults.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use protocol::brief::Phase;
+use protocol::ids::{AgentName, ConversationId, OrchestrationName};
+
+/// AI agents that hand conversations to one another, each in its own process, over NATS.
+#[derive(Debug, Parser)]
+#[command(name = "baton", version, propagate_version = true, disable_help_subcommand = true)]
+pub struct Args {
+    /// How results are written.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// How the process logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs: one JSON value, or one a line where results arrive one by one.
+    Json,
+}
+
+/// How the process logs, on standard error.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LogArgs {
+    /// What is logged, as in `info,agent_worker=debug`.
+    #[arg(long, global = true, value_name = "FILTER", env = "BATON_LOG")]
+    pub log: Option<String>,
+    /// `pretty` or `json`.
+    #[arg(long, global = true, value_name = "FORMAT", env = "BATON_LOG_FORMAT")]
+    pub log_format: Option<telemetry::Format>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run everything on this machine: a private nats-server, a coordinator and a worker per agent.
+    Dev(DevArgs),
+    /// Play the customer-support conversation, every agent in a process of its own.
+    Demo(DemoArgs),
+    /// Serve agents of an orchestration.
+    Worker(WorkerArgs),
+    /// Watch over orchestrations: register, provision, deadlines, sweep, queries.
+    Coordinator(CoordinatorArgs),
+    /// Hold a conversation, with replies from a file, a pipe or the terminal.
+    Run(RunArgs),
+    /// Show a conversation, entry by entry.
+    Show(ShowArgs),
+    /// List conversations.
+    List(ListArgs),
+    /// Call a conversation off.
+    Cancel(CancelArgs),
+    /// Check a manifest, without running anything.
+    Validate(ManifestArgs),
+    /// Draw a manifest's agents and handoffs as a Mermaid diagram.
+    Graph(ManifestArgs),
+}
+
+/// Where the broker is. Credentials come from the environment, as for the nats command.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct BrokerArgs {
+    /// The broker's address; by default NATS_URL, the selected nats context, or nats://127.0.0.1:4222.
+    #[arg(long, value_name = "URL")]
+    pub nats: Option<String>,
+}
+
+/// See [`Command::Dev`].
+#[derive(Debug, clap::Args)]
+pub struct DevArgs {
+    /// The orchestration.
+    pub manifest: PathBuf,
+    /// Where the broker's data and the processes' logs are kept, for the next time.
+    #[arg(long, value_name = "DIR", default_value = ".baton")]
+    pub data: PathBuf,
+    /// Worker processes per agent.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// The port for the private nats-server; a free one by default.
+    #[arg(long)]
+    pub port: Option<u16>,
+}
+
+/// See [`Command::Demo`].
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Another orchestration than the built-in customer support.
+    #[arg(long, value_name = "FILE", requires = "replies")]
+    pub manifest: Option<PathBuf>,
+    /// The person's lines, one each; `-` for standard input or the terminal.
+    #[arg(long, value_name = "FILE")]
+    pub replies: Option<PathBuf>,
+    /// What the conversation begins with.
+    #[arg(long, default_value = "A customer is on the line.")]
+    pub task: String,
+}
+
+/// See [`Command::Worker`].
+#[derive(Debug, clap::Args)]
+pub struct WorkerArgs {
+    /// The orchestration.
+    #[arg(long, env = "BATON_ORCHESTRATION")]
+    pub orchestration: OrchestrationName,
+    /// An agent to serve; may be given several times.
+    #[arg(long = "agent", env = "BATON_AGENT", value_delimiter = ',', required = true)]
+    pub agents: Vec<AgentName>,
+    /// Turns of each agent at once; by default as the definition says.
+    #[arg(long, env = "BATON_CONCURRENCY", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub concurrency: Option<u32>,
+    /// Seconds that running turns may take to finish once the worker is told to stop; the rest is handed back.
+    #[arg(long, env = "BATON_DRAIN_SECS", default_value_t = 20)]
+    pub drain_secs: u64,
+    /// What all programs have.
+    #[command(flatten)]
+    pub program: ProgramArgs,
+}
+
+/// See [`Command::Coordinator`].
+#[derive(Debug, clap::Args)]
+pub struct CoordinatorArgs {
+    /// An orchestration to register and watch over; may be given several times.
+    #[arg(long = "manifest", value_name = "FILE", env = "BATON_MANIFEST", value_delimiter = ',', required = true)]
+    pub manifests: Vec<PathBuf>,
+    /// Copies of everything that is stored: 1, or 3 or 5 on a cluster.
+    #[arg(long, env = "BATON_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+    /// What all programs have.
+    #[command(flatten)]
+    pub program: ProgramArgs,
+}
+
+/// What all long-running programs have.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ProgramArgs {
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+    /// Answer `/livez` and `/readyz` over HTTP at this address.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "BATON_HEALTH")]
+    pub health: Option<std::net::SocketAddr>,
+    /// Stop when standard input closes: a supervisor that dies takes its processes along.
+    #[arg(long, hide = true)]
+    pub tied: bool,
+}
+
+/// See [`Command::Run`].
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// The orchestration.
+    #[arg(long, env = "BATON_ORCHESTRATION", required_unless_present = "data")]
+    pub orchestration: Option<OrchestrationName>,
+    /// The directory of a running `baton dev`, whose orchestration and broker are used.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// What the conversation begins with.
+    #[arg(required_unless_present = "conversation")]
+    pub task: Option<String>,
+    /// Goes on with a conversation that waits for a person.
+    #[arg(long, value_name = "ID", conflicts_with = "task")]
+    pub conversation: Option<ConversationId>,
+    /// The person's lines, one each; by default standard input, line by line.
+    #[arg(long, value_name = "FILE")]
+    pub replies: Option<PathBuf>,
+    /// Makes the opening repeatable: the same key gives the same conversation.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Nobody answers questions: a plain answer completes the conversation.
+    #[arg(long)]
+    pub no_human: bool,
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// Which orchestration, on which broker.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TargetArgs {
+    /// The orchestration.
+    #[arg(long, env = "BATON_ORCHESTRATION", required_unless_present = "data")]
+    pub orchestration: Option<OrchestrationName>,
+    /// The directory of a running `baton dev`, whose orchestration and broker are used.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// See [`Command::Show`].
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Which orchestration.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// See [`Command::List`].
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    /// Only those that this agent owns.
+    #[arg(long)]
+    pub agent: Option<AgentName>,
+    /// Only those in this phase: working, waiting, completed, failed or cancelled.
+    #[arg(long, value_parser = phase)]
+    pub phase: Option<Phase>,
+    /// Only those in which nothing has happened for so many seconds.
+    #[arg(long, value_name = "SECS")]
+    pub idle: Option<u64>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50)]
+    pub limit: usize,
+    /// Which orchestration.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// See [`Command::Cancel`].
+#[derive(Debug, clap::Args)]
+pub struct CancelArgs {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Why, for people.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Which orchestration.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// A manifest.
+#[derive(Debug, clap::Args)]
+pub struct ManifestArgs {
+    /// The file; `-` for standard input.
+    pub manifest: PathBuf,
+}
+
+fn phase(text: &str) -> Result<Phase, String> {
+    serde_json::from_value(text.into()).map_err(|_| "use working, waiting, completed, failed or cancelled".to_owned())
+}

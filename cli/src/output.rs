@@ -1,0 +1,59 @@
+//! What the command says: results on standard output, everything else on standard error.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::args::Format;
+
+/// Where results go, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    format: Format,
+}
+
+impl Output {
+    pub(crate) const fn new(format: Format) -> Self {
+        Self { format }
+    }
+
+    pub(crate) fn is_json(self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// One result: as JSON, or as `text` puts it for people.
+    pub(crate) fn result<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        match self.format {
+            Format::Json => line(&serde_json::to_string(value)?),
+            Format::Text => line(&text(value)),
+        }
+        Ok(())
+    }
+}
+
+/// A line on standard output. A reader that went away (`| head`) is no failure of ours.
+pub(crate) fn line(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Text on standard output, as it comes.
+pub(crate) fn piece(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = write!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// A line for the person at the terminal.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// The end of a command that failed: every cause on a line of its own.
+pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
+    note(&format!("error: {error}"));
+    for cause in error.chain().skip(1) {
+        note(&format!("  because: {cause}"));
+    }
+    ExitCode::FAILURE
+}

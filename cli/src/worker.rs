@@ -1,0 +1,51 @@
+//! `baton worker`: one process that serves agents.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_worker::Worker;
+use tokio::sync::watch;
+
+use crate::args::{LogArgs, WorkerArgs};
+use crate::{connect, health, program};
+
+pub(crate) async fn command(args: WorkerArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
+    let service = match args.agents.as_slice() {
+        [agent] => agent.to_string(),
+        _ => "worker".to_owned(),
+    };
+    let process = connect::process_id(&service.chars().take(40).collect::<String>())?;
+    let telemetry = program::telemetry(log, &service, Some(args.orchestration.to_string()), process.as_str(), "info")?;
+    let stop = program::stop_on_signal(args.program.tied)?;
+    let (ready, is_ready) = watch::channel(false);
+    if let Some(address) = args.program.health {
+        let bound = health::serve(address, is_ready.clone()).await?;
+        tracing::info!("health checks at http://{bound}/readyz");
+    }
+    let broker = connect::connect(&args.program.broker, &process).await?;
+
+    let drain = Duration::from_secs(args.drain_secs);
+    let environment = Arc::new(|name: &str| std::env::var(name).ok());
+    let mut worker = Worker::new(broker.clone(), process.clone(), environment).drain(drain);
+    for agent in &args.agents {
+        worker = worker.serve(args.orchestration.clone(), agent.clone());
+    }
+    if let Some(concurrency) = args.concurrency {
+        worker = worker.concurrency(usize::try_from(concurrency)?);
+    }
+    tokio::spawn(say_when_ready(is_ready, process.to_string()));
+    let drained = worker.run(stop, ready).await?;
+    broker.drain().await;
+    match drained.handed_back {
+        0 => tracing::info!("stopped; every turn was finished"),
+        turns => tracing::warn!("stopped; {turns} unfinished turn(s) were handed back after {} s", args.drain_secs),
+    }
+    Ok(program::finish(telemetry).await)
+}
+
+async fn say_when_ready(mut ready: watch::Receiver<bool>, process: String) {
+    if ready.wait_for(|ready| *ready).await.is_ok() {
+        tracing::info!("ready, as {process}");
+    }
+}

@@ -1,0 +1,268 @@
+//! The one way to write into a conversation. It always fences, and it never mistakes "unknown" for "failed".
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use protocol::conversation::Prepared;
+use protocol::ids::{EntryId, Seq};
+use protocol::subject::{EntrySubject, fence, stream};
+use protocol::wire::{Stored, header};
+use serde::Deserialize;
+use tokio::time::{Instant, sleep};
+
+use super::message::{header_bytes, outgoing};
+use super::provision::MESSAGE_BYTES_MAX;
+use super::request::{Denied, Failure, Link, TRY_AT_MOST, code, parse};
+use crate::{Append, Refusal};
+
+/// How long an append is tried before it is reported as unknown: three questions that stay without an answer.
+const APPEND_AT_MOST: Duration = Duration::from_secs(6);
+
+/// A leader may still be settling the entry before this one: 1, 2, 4 … 512 ms, a second in all.
+const SETTLE_DOUBLINGS: u32 = 10;
+
+/// Between attempts that nobody took.
+const REPEAT_AFTER: Duration = Duration::from_millis(50);
+
+/// The broker's limit for headers, whatever its limit for messages is.
+const HEADER_BYTES_MAX: usize = 65_535;
+
+/// The headers by which the broker refuses whoever has not seen the conversation's last entry. The filter must be
+/// byte-identical for every writer; that is why nothing else makes them.
+pub(super) fn fencing(headers: &mut HeaderMap, expected: Seq, filter: &str) {
+    headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+    headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", filter);
+}
+
+/// What the broker makes of one fenced publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Stored.
+    Stored(Seq),
+    /// The last sequence is above the expected one.
+    Above(Seq),
+    /// It is below, or not known yet.
+    Unsettled,
+    /// Not now.
+    NotNow(String),
+    /// Never.
+    Refused(Refusal),
+}
+
+/// The verdict in the answer to a publish that expected `expected`.
+pub(super) fn verdict(answer: Result<&[u8], Failure>, expected: Seq) -> Verdict {
+    #[derive(Deserialize)]
+    struct Stored {
+        seq: u64,
+    }
+    match answer.and_then(parse::<Stored>) {
+        Ok(stored) => Verdict::Stored(Seq(stored.seq)),
+        Err(Failure::NotPermitted(subject)) => Verdict::Refused(Refusal::NotPermitted { subject }),
+        Err(Failure::Denied(denied)) => judge(denied, expected),
+        Err(failure) if failure.is_passing() => Verdict::NotNow(failure.to_string()),
+        Err(failure) => Verdict::Refused(Refusal::Other(failure.to_string())),
+    }
+}
+
+fn judge(denied: Denied, expected: Seq) -> Verdict {
+    let Denied { code: status, err_code, description } = denied;
+    match err_code {
+        code::WRONG_LAST_SEQUENCE => match last_number(&description) {
+            Some(last) if last > expected.0 => Verdict::Above(Seq(last)),
+            _ => Verdict::Unsettled,
+        },
+        code::WRONG_LAST_SEQUENCE_IN_FLIGHT | code::LAST_SEQUENCE_NOT_READY => Verdict::Unsettled,
+        code::ACCOUNT_RESOURCES | code::INSUFFICIENT_RESOURCES | code::MEMORY_RESOURCES | code::STORAGE_RESOURCES => {
+            Verdict::Refused(Refusal::NoSpace(description))
+        }
+        // The code covers every error of the store; the limits are told apart by their text alone.
+        code::STORE_FAILED if description.contains("maximum") => Verdict::Refused(Refusal::NoSpace(description)),
+        code::STORE_FAILED => Verdict::NotNow(description),
+        _ if status >= 500 || status == 429 => Verdict::NotNow(description),
+        _ => Verdict::Refused(Refusal::Other(format!("{description} ({err_code})"))),
+    }
+}
+
+/// `wrong last sequence: 42` is 42. The number is nowhere but in the text.
+fn last_number(description: &str) -> Option<u64> {
+    description.rsplit(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Appends an entry behind the tail it was prepared on.
+pub(super) async fn append(link: &Link, prepared: &Prepared) -> Append {
+    match Publish::new(link, prepared) {
+        Ok(publish) => publish.run().await,
+        Err(refusal) => Append::Refused(refusal),
+    }
+}
+
+/// What follows from an attempt.
+enum Next {
+    Done(Append),
+    Again,
+    Wait(Duration, String),
+}
+
+struct Publish<'a> {
+    link: &'a Link,
+    subject: &'a EntrySubject,
+    id: EntryId,
+    expected: Seq,
+    to: &'a str,
+    headers: HeaderMap,
+    payload: &'a Bytes,
+    bytes: usize,
+    unsettled: u32,
+}
+
+impl<'a> Publish<'a> {
+    fn new(link: &'a Link, prepared: &'a Prepared) -> Result<Self, Refusal> {
+        let subject = prepared.subject();
+        let message = &prepared.message;
+        let mut headers = outgoing(&message.headers).map_err(|failure| Refusal::Other(failure.to_string()))?;
+        fencing(&mut headers, prepared.expected, &fence(&subject.orchestration, &subject.conversation));
+        let header_bytes = header_bytes(&headers);
+        if header_bytes > HEADER_BYTES_MAX {
+            return Err(Refusal::TooLarge { bytes: header_bytes, bytes_max: HEADER_BYTES_MAX });
+        }
+        let (bytes, bytes_max) = (header_bytes + message.payload.len(), link.client.max_payload().min(MESSAGE_BYTES_MAX));
+        if bytes > bytes_max {
+            return Err(Refusal::TooLarge { bytes, bytes_max });
+        }
+        let (id, expected, to, payload) = (prepared.id(), prepared.expected, message.subject.as_str(), &message.payload);
+        Ok(Self { link, subject, id, expected, to, headers, payload, bytes, unsettled: 0 })
+    }
+
+    /// Every attempt sends the identical message: the fence lets at most one of them in.
+    async fn run(mut self) -> Append {
+        let deadline = Instant::now() + APPEND_AT_MOST;
+        loop {
+            let answer = self.link.request(self.to, Some(self.headers.clone()), self.payload.clone(), TRY_AT_MOST).await;
+            let is_untaken = matches!(answer, Err(Failure::NoResponders(_)));
+            let verdict = verdict(answer.as_ref().map(|message| message.payload.as_ref()).map_err(Clone::clone), self.expected);
+            let next = match verdict {
+                Verdict::Stored(seq) => Next::Done(Append::Appended(seq)),
+                Verdict::Above(tail) => self.whose(tail).await,
+                Verdict::Unsettled => self.settle().await,
+                Verdict::NotNow(_) if is_untaken && self.has_no_stream().await => self.no_stream(),
+                Verdict::NotNow(why) => Next::Wait(REPEAT_AFTER, why),
+                Verdict::Refused(refusal) => Next::Done(Append::Refused(self.measured(refusal))),
+            };
+            match next {
+                Next::Done(append) => return append,
+                Next::Again if Instant::now() < deadline => {}
+                Next::Wait(time, _) if Instant::now() + time < deadline => sleep(time).await,
+                Next::Wait(_, why) => return Append::Unknown(why),
+                Next::Again => return Append::Unknown("the conversation's tail does not settle".to_owned()),
+            }
+        }
+    }
+
+    /// Somebody's entry is stored where this one belongs. It may be this very one, from an earlier attempt, or from an
+    /// earlier append whose outcome stayed unknown to its caller: only the entry at this ordinal can tell, never the
+    /// tail, because others may have written since. Losing a race is rare, so this read is no cost worth a distinction.
+    async fn whose(&self, tail: Seq) -> Next {
+        let EntrySubject { orchestration, conversation, ordinal, .. } = self.subject;
+        match self.link.entry_at(orchestration, conversation, *ordinal).await {
+            Ok(Some(entry)) if is(&entry, self.id) => Next::Done(Append::Appended(entry.seq)),
+            Ok(Some(_)) => Next::Done(Append::Fenced { tail }),
+            // The conversation goes on beyond this ordinal, and the ordinal is not there: it has been purged. A reader
+            // that has not reached the tail cannot say so.
+            Ok(None) => match self.tail().await {
+                Ok(Some(seen)) if seen >= tail => Next::Done(Append::Gone),
+                Ok(_) => Next::Wait(REPEAT_AFTER, "the broker's leader has not caught up".to_owned()),
+                Err(failure) => Next::Wait(REPEAT_AFTER, failure.to_string()),
+            },
+            Err(failure) => Next::Wait(REPEAT_AFTER, failure.to_string()),
+        }
+    }
+
+    /// The broker knows less of the conversation than the writer: it is still settling, or the conversation is erased.
+    async fn settle(&mut self) -> Next {
+        if self.unsettled < SETTLE_DOUBLINGS {
+            let time = Duration::from_millis(1 << self.unsettled);
+            self.unsettled += 1;
+            return Next::Wait(time, "the conversation's tail does not settle".to_owned());
+        }
+        match self.is_erased().await {
+            Ok(true) => Next::Done(Append::Gone),
+            Ok(false) => Next::Wait(REPEAT_AFTER, "the broker knows less of the conversation than its writer".to_owned()),
+            Err(failure) => Next::Wait(REPEAT_AFTER, failure.to_string()),
+        }
+    }
+
+    /// Whether the leader's stream went past the expected entry and has neither it nor a later one of the conversation.
+    /// A deposed leader that has not noticed yet fails the first half: it never had the entry.
+    async fn is_erased(&self) -> Result<bool, Failure> {
+        let reached = self.link.last_seq(&stream(&self.subject.orchestration)).await?;
+        Ok(reached >= self.expected && self.tail().await?.is_none_or(|tail| tail < self.expected))
+    }
+
+    /// The conversation's last sequence, from the leader.
+    async fn tail(&self) -> Result<Option<Seq>, Failure> {
+        let EntrySubject { orchestration, conversation, .. } = self.subject;
+        let last = self.link.last_from_leader(&stream(orchestration), &fence(orchestration, conversation)).await?;
+        Ok(last.map(|entry| entry.seq))
+    }
+
+    /// Nobody took the publish: there is no stream, or it has no leader at the moment. Only the first is final.
+    async fn has_no_stream(&self) -> bool {
+        let info = self.link.last_seq(&stream(&self.subject.orchestration)).await;
+        info.is_err_and(|failure| failure.is(code::STREAM_NOT_FOUND))
+    }
+
+    fn no_stream(&self) -> Next {
+        let name = stream(&self.subject.orchestration);
+        let why = format!("there is no stream {name}: is the orchestration provisioned? (`baton coordinator` does it)");
+        Next::Done(Append::Refused(Refusal::Other(why)))
+    }
+
+    /// The stream's own limit may be lower than the one that was checked.
+    fn measured(&self, refusal: Refusal) -> Refusal {
+        match refusal {
+            Refusal::Other(why) if why.ends_with(&format!("({})", code::MESSAGE_TOO_LARGE)) => {
+                Refusal::TooLarge { bytes: self.bytes, bytes_max: MESSAGE_BYTES_MAX.min(self.bytes - 1) }
+            }
+            other => other,
+        }
+    }
+}
+
+fn is(entry: &Stored, id: EntryId) -> bool {
+    entry.headers.get(header::ID).is_some_and(|found| found == id.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(answer: &str) -> Verdict {
+        verdict(Ok(answer.as_bytes()), Seq(5))
+    }
+
+    fn error(code: u64, err_code: u64, description: &str) -> String {
+        format!(r#"{{"error":{{"code":{code},"err_code":{err_code},"description":"{description}"}},"stream":"s","seq":0}}"#)
+    }
+
+    #[test]
+    fn only_a_number_above_the_expected_one_is_a_loss() {
+        assert_eq!(of(r#"{"stream":"baton-support","seq":6}"#), Verdict::Stored(Seq(6)));
+        assert_eq!(of(&error(400, 10071, "wrong last sequence: 9")), Verdict::Above(Seq(9)));
+        for unsettled in [(10071, "wrong last sequence: 4"), (10071, "wrong last sequence: 0"), (10164, "wrong last sequence"), (10163, "temporarily unavailable")] {
+            assert_eq!(of(&error(400, unsettled.0, unsettled.1)), Verdict::Unsettled, "{unsettled:?}");
+        }
+    }
+
+    #[test]
+    fn what_passes_is_told_from_what_does_not() {
+        let no_space = |text: &str| Verdict::Refused(Refusal::NoSpace(text.to_owned()));
+        assert_eq!(of(&error(503, 10077, "maximum bytes exceeded")), no_space("maximum bytes exceeded"));
+        assert_eq!(of(&error(503, 10023, "insufficient resources")), no_space("insufficient resources"));
+        assert!(matches!(of(&error(503, 10008, "no leader")), Verdict::NotNow(_)));
+        assert!(matches!(of(&error(429, 10167, "too many requests")), Verdict::NotNow(_)));
+        assert!(matches!(of(&error(400, 10109, "sealed")), Verdict::Refused(Refusal::Other(_))));
+        assert!(matches!(verdict(Err(Failure::Unanswered("late".into())), Seq(5)), Verdict::NotNow(_)));
+        assert!(matches!(of("not json"), Verdict::Refused(Refusal::Other(_))));
+    }
+}

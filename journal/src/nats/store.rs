@@ -1,0 +1,225 @@
+//! Values in a key-value bucket (as `nats kv` shows it), dead letters, purging, the broker's clock.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL};
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, Seq};
+use protocol::subject;
+use protocol::wire::Stored;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use tokio::time::sleep;
+
+use super::Nats;
+use super::append::{Verdict, verdict};
+use super::message::{header_bytes, outgoing};
+use super::provision::{MESSAGE_BYTES_MAX, bucket_stream, dead_stream, tick_stream};
+use super::request::{Failure, Link, TRY_AT_MOST, code};
+use crate::{ConsumerState, Expect, Store, StoreError, Value};
+
+/// The header by which a bucket marks a key as deleted.
+const OPERATION: &str = "KV-Operation";
+
+/// A mark needs to outlive only the request that makes it: the key is purged right after.
+const MARK_SECS: &str = "1";
+
+/// A leader may still be settling the write before: 1, 2, 4 … ms.
+const SETTLE_DOUBLINGS: u32 = 8;
+
+/// Subjects in one page of a stream's list.
+const PAGE: usize = 10_000;
+
+#[async_trait]
+impl Store for Nats {
+    async fn value(&self, orchestration: &OrchestrationName, key: &str) -> Result<Option<Value>, StoreError> {
+        let key = Key::new(orchestration, key)?;
+        let found = self.link.last_value(&key).await?;
+        Ok(found.filter(|found| !is_mark(found)).map(|found| Value { bytes: found.payload, revision: found.seq.0 }))
+    }
+
+    async fn put_value(
+        &self,
+        orchestration: &OrchestrationName,
+        key: &str,
+        bytes: Bytes,
+        expect: Expect,
+        ttl: Option<Duration>,
+    ) -> Result<u64, StoreError> {
+        let key = Key::new(orchestration, key)?;
+        let mut headers = HeaderMap::new();
+        if let Some(ttl) = ttl {
+            headers.insert(NATS_MESSAGE_TTL, whole_secs(ttl).to_string());
+        }
+        self.link.write(&key, &headers, bytes, expect).await
+    }
+
+    async fn delete_value(&self, orchestration: &OrchestrationName, key: &str, expect: Expect) -> Result<(), StoreError> {
+        let key = Key::new(orchestration, key)?;
+        if expect == Expect::Absent {
+            let found = self.link.last_value(&key).await?;
+            return if found.is_none_or(|found| is_mark(&found)) { Ok(()) } else { Err(key.conflict()) };
+        }
+        // The mark is what compare-and-set can be asked of; purging it leaves no trace of the key.
+        let mut headers = HeaderMap::new();
+        headers.insert(OPERATION, "DEL");
+        headers.insert(NATS_MESSAGE_TTL, MARK_SECS);
+        let mark = self.link.write(&key, &headers, Bytes::new(), expect).await?;
+        Ok(self.link.purge(&key.stream, &key.subject, mark + 1).await?)
+    }
+
+    async fn keys(&self, orchestration: &OrchestrationName, prefix: &str) -> Result<Vec<String>, StoreError> {
+        let stream = bucket_stream(orchestration);
+        let root = Key::root(orchestration);
+        let mut keys = Vec::new();
+        loop {
+            let question = json!({ "subjects_filter": format!("{root}>"), "offset": keys.len() });
+            let info: Json = missing_stream(self.link.api(&format!("STREAM.INFO.{stream}"), &question).await, &stream)?;
+            let page = info.pointer("/state/subjects").and_then(Json::as_object);
+            let page: Vec<String> = page.map(|subjects| subjects.keys().cloned().collect()).unwrap_or_default();
+            let is_last = page.len() < PAGE;
+            keys.extend(page);
+            if is_last {
+                break;
+            }
+        }
+        let names = keys.iter().filter_map(|subject| subject.strip_prefix(&root));
+        let mut names: Vec<_> = names.filter(|key| key.starts_with(prefix)).map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    async fn dead_letter(&self, orchestration: &OrchestrationName, agent: &AgentName, entry: &Stored, reason: &str) -> Result<(), StoreError> {
+        let stream = dead_stream(orchestration);
+        let mut headers = outgoing(&entry.headers)?;
+        headers.insert("Baton-Dead-Subject", entry.subject.replace(['\r', '\n'], " "));
+        headers.insert("Baton-Dead-Seq", entry.seq.to_string());
+        headers.insert("Baton-Dead-Reason", reason.replace(['\r', '\n'], " ").chars().take(1024).collect::<String>());
+        // The same entry may be given up twice, by two workers; the broker keeps one of both.
+        headers.insert(NATS_MESSAGE_ID, format!("{}", entry.seq));
+        let limit = self.link.client.max_payload().min(MESSAGE_BYTES_MAX);
+        // What filled a message alone does not fit with the reason added. It is still in the journal.
+        let fits = header_bytes(&headers) + entry.payload.len() <= limit;
+        let payload = if fits { entry.payload.clone() } else { Bytes::new() };
+        let to = subject::dead(orchestration, agent);
+        missing_stream(self.link.store(&to, headers, payload).await, &stream).map(drop)
+    }
+
+    async fn consumer_state(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Option<ConsumerState>, StoreError> {
+        #[derive(Deserialize)]
+        struct Info {
+            delivered: Position,
+            ack_floor: Position,
+            num_ack_pending: u64,
+            num_pending: u64,
+        }
+        #[derive(Deserialize)]
+        struct Position {
+            stream_seq: Seq,
+        }
+        let (stream, consumer) = (subject::stream(orchestration), subject::consumer(agent));
+        match self.link.api::<Info>(&format!("CONSUMER.INFO.{stream}.{consumer}"), &json!({})).await {
+            Ok(info) => Ok(Some(ConsumerState {
+                delivered: info.delivered.stream_seq,
+                ack_floor: info.ack_floor.stream_seq,
+                ack_pending: info.num_ack_pending,
+                pending: info.num_pending,
+            })),
+            Err(failure) if failure.is(code::CONSUMER_NOT_FOUND) => Ok(None),
+            failed => missing_stream(failed, &stream).map(|_| None),
+        }
+    }
+
+    async fn purge(&self, orchestration: &OrchestrationName, conversation: &ConversationId, below: Seq) -> Result<(), StoreError> {
+        let stream = subject::stream(orchestration);
+        // For the broker, 0 is "everything".
+        if below.0 == 0 {
+            return Ok(());
+        }
+        missing_stream(self.link.purge(&stream, &subject::fence(orchestration, conversation), below.0).await, &stream)
+    }
+
+    async fn tick(&self, orchestration: &OrchestrationName) -> Result<u64, StoreError> {
+        let (stream, subject) = (tick_stream(orchestration), subject::tick(orchestration));
+        let seq = missing_stream(self.link.store(&subject, HeaderMap::new(), Bytes::new()).await, &stream)?;
+        // An acknowledgement bears no time. The leader has this tick, or another coordinator's that came after it.
+        let tick = self.link.last_from_leader(&stream, &subject).await?.filter(|tick| tick.seq >= seq);
+        tick.map(|tick| tick.time_ms).ok_or_else(|| StoreError::Unavailable("the tick was not kept".to_owned()))
+    }
+}
+
+/// A key of a bucket, checked: nothing else becomes part of a subject.
+struct Key {
+    name: String,
+    stream: String,
+    subject: String,
+}
+
+impl Key {
+    fn new(orchestration: &OrchestrationName, key: &str) -> Result<Self, StoreError> {
+        let is_char = |c: char| c.is_ascii_alphanumeric() || "-_=/.".contains(c);
+        let is_key = !key.is_empty() && key.chars().all(is_char) && !key.split('.').any(str::is_empty);
+        if !is_key {
+            return Err(StoreError::Refused(format!("{key:?} is no key: use A-Z, a-z, 0-9 and '-', '_', '=', '/', with dots between")));
+        }
+        let subject = format!("{}{key}", Self::root(orchestration));
+        Ok(Self { name: key.to_owned(), stream: bucket_stream(orchestration), subject })
+    }
+
+    fn root(orchestration: &OrchestrationName) -> String {
+        format!("$KV.{}.", subject::bucket(orchestration))
+    }
+
+    fn conflict(&self) -> StoreError {
+        StoreError::Conflict { key: self.name.clone() }
+    }
+}
+
+impl Link {
+    /// The last thing written under a key, mark or value. The leader's word: a lease must not be read from a replica.
+    async fn last_value(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
+        missing_stream(self.last_from_leader(&key.stream, &key.subject).await, &key.stream)
+    }
+
+    /// Writes under a key if what is there is as expected.
+    async fn write(&self, key: &Key, headers: &HeaderMap, bytes: Bytes, expect: Expect) -> Result<u64, StoreError> {
+        let mut expected = match expect {
+            Expect::Any => None,
+            Expect::Absent => Some(Seq(0)),
+            Expect::Revision(revision) => Some(Seq(revision)),
+        };
+        let mut unsettled = 0;
+        loop {
+            let mut headers = headers.clone();
+            if let Some(expected) = expected {
+                headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
+            }
+            let answer = self.request(&key.subject, Some(headers), bytes.clone(), TRY_AT_MOST).await;
+            let answer = missing_stream(answer.map_err(|failure| self.untaken(failure)), &key.stream)?;
+            match verdict(Ok(&answer.payload), expected.unwrap_or_default()) {
+                Verdict::Stored(seq) => return Ok(seq.0),
+                Verdict::Above(last) if expect == Expect::Absent => {
+                    // A mark counts as absent, and is replaced.
+                    let found = self.last_value(key).await?;
+                    let replaceable = found.as_ref().is_none_or(|found| is_mark(found));
+                    if !replaceable || unsettled == SETTLE_DOUBLINGS {
+                        return Err(key.conflict());
+                    }
+                    expected = found.map(|_| last);
+                    unsettled += 1;
+                }
+                Verdict::Above(_) => return Err(key.conflict()),
+                // Below what is expected, and it stays so: the value is gone.
+                Verdict::Unsettled if unsettled == SETTLE_DOUBLINGS => return Err(key.conflict()),
+                Verdict::Unsettled => {
+                    sleep(Duration::from_millis(1 << unsettled)).await;
+                    unsettled += 1;
+                }
+                Verdict::NotNow(why) => return Err(StoreError::Unavailable(why)),
+                Verdict::Refused(refusal) => return Err(StoreError::Refused(refusal.to_string())),
+            }
+        }
+    }
+}
