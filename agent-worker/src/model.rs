@@ -6,6 +6,8 @@ pub mod environment;
 pub mod openai;
 pub mod scripted;
 #[cfg(test)]
+pub(crate) mod test_server;
+#[cfg(test)]
 pub(crate) mod test_support;
 
 use std::fmt;

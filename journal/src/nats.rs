@@ -1,1 +1,92 @@
-//! The broker.
+//! The broker: NATS JetStream.
+//!
+//! One file for each contract ([`append`], [`read`], [`work`], [`follow`], [`bus`], [`store`], [`provision`]) over three
+//! that they share: [`connect`] makes and watches the connection, [`request`] asks and knows every way in which an answer
+//! can fail to come, [`pull`] keeps count of what was ordered from a consumer.
+
+mod append;
+mod bus;
+mod connect;
+mod follow;
+mod message;
+mod provision;
+mod pull;
+mod read;
+mod request;
+mod settings;
+mod store;
+mod version;
+mod work;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use protocol::conversation::Prepared;
+use protocol::ids::{AgentName, ConversationId, Ordinal, OrchestrationName};
+use protocol::subject;
+use protocol::wire::Stored;
+
+pub use connect::{ConnectError, RECONNECT_DELAY_MAX};
+pub use settings::{DEFAULT_URL, Login, Settings, SettingsError, Tls};
+
+use crate::{Append, Follow, FollowError, Journal, ReadError, WorkError, WorkSource};
+use request::Link;
+
+/// A connection to a nats-server or a cluster of them. Cheap to clone: all clones share it.
+#[derive(Clone, Debug)]
+pub struct Nats {
+    link: Arc<Link>,
+}
+
+impl Nats {
+    /// Connects, and makes sure that the server is new enough.
+    ///
+    /// # Errors
+    /// [`ConnectError`], which says what to do about it.
+    pub async fn connect(settings: &Settings) -> Result<Self, ConnectError> {
+        let (client, events) = connect::connect(settings).await?;
+        Ok(Self { link: Arc::new(Link::new(client, events, settings.is_synced)) })
+    }
+}
+
+#[async_trait]
+impl Journal for Nats {
+    async fn append(&self, prepared: &Prepared) -> Append {
+        append::append(&self.link, prepared).await
+    }
+
+    async fn tail(&self, orchestration: &OrchestrationName, conversation: &ConversationId) -> Result<Option<Stored>, ReadError> {
+        Ok(self.link.last(&subject::stream(orchestration), &subject::fence(orchestration, conversation)).await?)
+    }
+
+    async fn at(
+        &self,
+        orchestration: &OrchestrationName,
+        conversation: &ConversationId,
+        ordinal: Ordinal,
+    ) -> Result<Option<Stored>, ReadError> {
+        Ok(self.link.entry_at(orchestration, conversation, ordinal).await?)
+    }
+
+    async fn sealed(
+        &self,
+        orchestration: &OrchestrationName,
+        conversation: &ConversationId,
+        ordinals: &[Ordinal],
+    ) -> Result<Vec<Stored>, ReadError> {
+        read::sealed(&self.link, orchestration, conversation, ordinals).await
+    }
+
+    async fn work(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Box<dyn WorkSource>, WorkError> {
+        work::work(&self.link, orchestration, agent).await
+    }
+
+    async fn follow(
+        &self,
+        orchestration: &OrchestrationName,
+        follow: Follow,
+    ) -> Result<BoxStream<'static, Result<Stored, FollowError>>, FollowError> {
+        follow::follow(&self.link, orchestration, &follow).await
+    }
+}

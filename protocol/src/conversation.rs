@@ -12,7 +12,7 @@ use crate::event::{Event, Numbered};
 use crate::ids::{AgentName, ConversationId, EntryId, EventId, Hash, Ordinal, OrchestrationName, ProcessId, Revision, Seq, Writer};
 use crate::subject::{Class, EntrySubject};
 use crate::wire::v1::{Carried, Payload, Record, State};
-use crate::wire::{DecodeError, Headers, Message, RECENT_MAX, SEAL_BYTES, Stored, header};
+use crate::wire::{DecodeError, HEADER_BYTES_MAX, Headers, Message, RECENT_MAX, SEAL_BYTES, Stored, header};
 
 /// A conversation as far as this reader knows it: complete from ordinal 0 to its tail.
 #[derive(Clone, Debug, PartialEq)]
@@ -422,7 +422,11 @@ impl Conversation {
         headers.insert(header::EPOCH, head.epoch.to_string());
         headers.insert(header::PROCESS, head.process.to_string());
         headers.insert(header::REVISION, head.revision.to_string());
-        headers.insert(header::BRIEF, serde_json::to_string(&head.brief).map_err(DecodeError::malformed)?);
+        let brief = serde_json::to_string(&head.brief).map_err(DecodeError::malformed)?;
+        if brief.len() > HEADER_BYTES_MAX {
+            return Err(DecodeError::malformed(format_args!("header {} would be too large", header::BRIEF)));
+        }
+        headers.insert(header::BRIEF, brief);
         if let Some(trace) = &head.trace {
             headers.insert(header::TRACEPARENT, trace.parent.clone());
             if let Some(state) = &trace.state {

@@ -61,27 +61,39 @@ pub fn project(orchestration: &Orchestration, conversation: &Conversation, agent
     {
         messages.push(PromptMessage::System { text: definition.instructions.clone() });
     }
+    let instructions = messages.len();
     for (place, (from, event)) in log.iter().enumerate() {
         let later = log.get(place + 1..).unwrap_or_default();
         match event {
             Event::Opened(opened) => messages.extend(opened.input.iter().map(opening_message)),
+            // What answers a question that was not asked any more stands behind it: see `Continued`.
+            Event::Said(_) if answers_next(later) => {}
             Event::Said(said) => messages.push(user(&said.text)),
             Event::Replied(reply) => messages.push(user(&reply.text)),
             Event::Interrupted(interrupted) => messages.push(user(&interrupted.text)),
-            Event::Continued(continued) if continued.because == Continuation::Autonomous => {
-                messages.extend(continued.prompt.as_deref().filter(|_| **from == me).map(user));
-            }
+            Event::Continued(continued) => match continued.because {
+                Continuation::Autonomous => messages.extend(continued.prompt.as_deref().filter(|_| **from == me).map(user)),
+                // The message was stored while the agent was still writing its question.
+                Continuation::Answered => messages.extend(answer_before(log.get(..place).unwrap_or_default()).map(user)),
+            },
             Event::Responded(response) => match from.agent() {
                 Some(speaker) if speaker == agent => own_response(&mut messages, response, from, later),
-                Some(speaker) => other_response(&mut messages, orchestration, speaker, response, from, later),
+                Some(speaker) => {
+                    let shares_tools = shares_tools(from, agent, later);
+                    messages.extend(other_response(orchestration.display_name(speaker), response, shares_tools.then_some((*from, later))));
+                }
                 None => {}
             },
             Event::Transferred(transfer) if transfer.to == *agent => {
-                messages.extend(transfer.summary.as_ref().map(|text| PromptMessage::System { text: text.clone() }));
-                messages.extend(transfer.payload.as_ref().map(|payload| user(&payload.to_string())));
+                let name = from.agent().map(|speaker| orchestration.display_name(speaker));
+                let said = |text: String| PromptMessage::Assistant { name: name.map(str::to_owned), text, calls: Vec::new() };
+                if let Some(summary) = &transfer.summary {
+                    messages.truncate(instructions);
+                    messages.push(said(summary.clone()));
+                }
+                messages.extend(transfer.payload.as_ref().map(|payload| said(payload.to_string())));
             }
-            Event::Continued(_)
-            | Event::Transferred(_)
+            Event::Transferred(_)
             | Event::Intended(_)
             | Event::Returned(_)
             | Event::Warned(_)
@@ -130,34 +142,47 @@ fn own_response(messages: &mut Vec<PromptMessage>, response: &Responded, from: &
     }
 }
 
-/// Another agent's text, under its name; its tool work only where the handoff that followed says so.
-fn other_response(
-    messages: &mut Vec<PromptMessage>,
-    orchestration: &Orchestration,
-    speaker: &AgentName,
-    response: &Responded,
-    from: &Writer,
-    later: &[(&Writer, &Event)],
-) {
-    let mut text = response.text.clone();
-    let shares_tools = later.iter().find_map(|(writer, event)| match event {
-        Event::Transferred(transfer) if *writer == from => Some(transfer.history == HistoryOption::Tools),
+/// Whether a message that was said here answers the question its reader was about to ask: the last one before it went on.
+fn answers_next(later: &[(&Writer, &Event)]) -> bool {
+    let next = later.iter().find_map(|(_, event)| is_answered(event).or(matches!(event, Event::Said(_)).then_some(false)));
+    next == Some(true)
+}
+
+/// The message that a `Continued` event counts as its answer.
+fn answer_before<'a>(earlier: &[(&Writer, &'a Event)]) -> Option<&'a str> {
+    let last = earlier.iter().rev().map(|(_, event)| *event);
+    match last.into_iter().find(|event| matches!(event, Event::Said(_)) || is_answered(event).is_some()) {
+        Some(Event::Said(said)) => Some(&said.text),
+        _ => None,
+    }
+}
+
+fn is_answered(event: &Event) -> Option<bool> {
+    matches!(event, Event::Continued(continued) if continued.because == Continuation::Answered).then_some(true)
+}
+
+/// Whether the transfer by which a speaker's work ended shows its tools to `agent`: it does so to its target only.
+fn shares_tools(from: &Writer, agent: &AgentName, later: &[(&Writer, &Event)]) -> bool {
+    let transfer = later.iter().find_map(|(writer, event)| match event {
+        Event::Transferred(transfer) if *writer == from => Some(transfer),
         _ => None,
     });
-    if shares_tools == Some(true) {
-        for call in response.calls.iter().filter(|call| !call.name.starts_with(crate::orchestration::TRANSFER_PREFIX)) {
-            let result = result_of(call, from, later).unwrap_or_default();
-            let line = format!("[{}({}) returned: {result}]", call.name, call.arguments);
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            text.push_str(&line);
+    transfer.is_some_and(|transfer| transfer.to == *agent && transfer.history == HistoryOption::Tools)
+}
+
+/// Another agent's text, under its name, and its tool work where it is shared: `tools` is where its results are found.
+fn other_response(name: &str, response: &Responded, tools: Option<(&Writer, &[(&Writer, &Event)])>) -> Option<PromptMessage> {
+    let mut text = response.text.clone();
+    let calls = response.calls.iter().filter(|call| !call.name.starts_with(crate::orchestration::TRANSFER_PREFIX));
+    for (call, (from, later)) in calls.filter_map(|call| Some((call, tools?))) {
+        let result = result_of(call, from, later).unwrap_or_default();
+        if !text.is_empty() {
+            text.push('\n');
         }
+        text.push_str(&format!("[{}({}) returned: {result}]", call.name, call.arguments));
     }
-    if !text.is_empty() {
-        let name = Some(orchestration.display_name(speaker).to_owned());
-        messages.push(PromptMessage::Assistant { name, text, calls: Vec::new() });
-    }
+    let name = Some(name.to_owned());
+    (!text.is_empty()).then_some(PromptMessage::Assistant { name, text, calls: Vec::new() })
 }
 
 /// The one result of a call: the first that its agent recorded after it, before its next response with a call of that id.

@@ -132,7 +132,7 @@ fn draft(class: Class, from: Writer, event: Event) -> Draft {
         id: EntryId::from_random(u128::from(number).to_be_bytes()),
         revision: Revision::of(b"contract"),
         events: vec![event],
-        process: None,
+        process: "contract".parse().unwrap(),
         trace: Some(trace),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::HeaderMap;
+use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use protocol::conversation::Prepared;
 use protocol::ids::{EntryId, Seq};
@@ -44,22 +44,25 @@ pub(super) enum Verdict {
     Above(Seq),
     /// It is below, or not known yet.
     Unsettled,
-    /// Not now.
+    /// Nobody took it: there is no stream, or it has no leader now.
+    Untaken(String),
+    /// Not now, or not known.
     NotNow(String),
     /// Never.
     Refused(Refusal),
 }
 
 /// The verdict in the answer to a publish that expected `expected`.
-pub(super) fn verdict(answer: Result<&[u8], Failure>, expected: Seq) -> Verdict {
+pub(super) fn verdict(answer: Result<Message, Failure>, expected: Seq) -> Verdict {
     #[derive(Deserialize)]
     struct Stored {
         seq: u64,
     }
-    match answer.and_then(parse::<Stored>) {
+    match answer.and_then(|answer| parse::<Stored>(&answer.payload)) {
         Ok(stored) => Verdict::Stored(Seq(stored.seq)),
         Err(Failure::NotPermitted(subject)) => Verdict::Refused(Refusal::NotPermitted { subject }),
         Err(Failure::Denied(denied)) => judge(denied, expected),
+        Err(Failure::NoResponders(subject)) => Verdict::Untaken(format!("no stream takes {subject} now")),
         Err(failure) if failure.is_passing() => Verdict::NotNow(failure.to_string()),
         Err(failure) => Verdict::Refused(Refusal::Other(failure.to_string())),
     }
@@ -139,14 +142,12 @@ impl<'a> Publish<'a> {
         let deadline = Instant::now() + APPEND_AT_MOST;
         loop {
             let answer = self.link.request(self.to, Some(self.headers.clone()), self.payload.clone(), TRY_AT_MOST).await;
-            let is_untaken = matches!(answer, Err(Failure::NoResponders(_)));
-            let verdict = verdict(answer.as_ref().map(|message| message.payload.as_ref()).map_err(Clone::clone), self.expected);
-            let next = match verdict {
+            let next = match verdict(answer, self.expected) {
                 Verdict::Stored(seq) => Next::Done(Append::Appended(seq)),
                 Verdict::Above(tail) => self.whose(tail).await,
                 Verdict::Unsettled => self.settle().await,
-                Verdict::NotNow(_) if is_untaken && self.has_no_stream().await => self.no_stream(),
-                Verdict::NotNow(why) => Next::Wait(REPEAT_AFTER, why),
+                Verdict::Untaken(_) if self.link.has_no_stream(&stream(&self.subject.orchestration)).await => self.no_stream(),
+                Verdict::Untaken(why) | Verdict::NotNow(why) => Next::Wait(REPEAT_AFTER, why),
                 Verdict::Refused(refusal) => Next::Done(Append::Refused(self.measured(refusal))),
             };
             match next {
@@ -206,12 +207,6 @@ impl<'a> Publish<'a> {
         Ok(last.map(|entry| entry.seq))
     }
 
-    /// Nobody took the publish: there is no stream, or it has no leader at the moment. Only the first is final.
-    async fn has_no_stream(&self) -> bool {
-        let info = self.link.last_seq(&stream(&self.subject.orchestration)).await;
-        info.is_err_and(|failure| failure.is(code::STREAM_NOT_FOUND))
-    }
-
     fn no_stream(&self) -> Next {
         let name = stream(&self.subject.orchestration);
         let why = format!("there is no stream {name}: is the orchestration provisioned? (`baton coordinator` does it)");
@@ -238,7 +233,9 @@ mod tests {
     use super::*;
 
     fn of(answer: &str) -> Verdict {
-        verdict(Ok(answer.as_bytes()), Seq(5))
+        let (subject, payload) = ("_INBOX.x".into(), answer.to_owned().into());
+        let message = Message { subject, reply: None, payload, headers: None, status: None, description: None, length: 0 };
+        verdict(Ok(message), Seq(5))
     }
 
     fn error(code: u64, err_code: u64, description: &str) -> String {
@@ -263,6 +260,7 @@ mod tests {
         assert!(matches!(of(&error(429, 10167, "too many requests")), Verdict::NotNow(_)));
         assert!(matches!(of(&error(400, 10109, "sealed")), Verdict::Refused(Refusal::Other(_))));
         assert!(matches!(verdict(Err(Failure::Unanswered("late".into())), Seq(5)), Verdict::NotNow(_)));
+        assert!(matches!(verdict(Err(Failure::NoResponders("s".into())), Seq(5)), Verdict::Untaken(_)));
         assert!(matches!(of("not json"), Verdict::Refused(Refusal::Other(_))));
     }
 }

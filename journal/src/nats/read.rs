@@ -10,7 +10,7 @@ use protocol::ids::{ConversationId, Ordinal, OrchestrationName, Seq};
 use protocol::subject::{self, EntrySubject};
 use protocol::wire::Stored;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::message::read;
@@ -64,6 +64,11 @@ impl Link {
         }
         let info: Info = self.api(&format!("STREAM.INFO.{stream}"), &json!({})).await?;
         Ok(Seq(info.state.last_seq))
+    }
+
+    /// Whether there is no such stream, rather than one without a leader at the moment: only the first is final.
+    pub(super) async fn has_no_stream(&self, stream: &str) -> bool {
+        self.last_seq(stream).await.is_err_and(|failure| failure.is(code::STREAM_NOT_FOUND))
     }
 
     /// The entry at one ordinal, from the leader.
@@ -148,10 +153,4 @@ pub(super) async fn sealed(
 
 fn ordinal(entry: &Stored) -> Option<Ordinal> {
     entry.subject.parse::<EntrySubject>().ok().map(|subject| subject.ordinal)
-}
-
-/// A list of subjects as `STREAM.INFO` answers it.
-pub(super) fn subjects(info: &Value) -> Vec<String> {
-    let subjects = info.pointer("/state/subjects").and_then(Value::as_object);
-    subjects.map(|subjects| subjects.keys().cloned().collect()).unwrap_or_default()
 }

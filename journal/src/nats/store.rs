@@ -29,9 +29,6 @@ const MARK_SECS: &str = "1";
 /// A leader may still be settling the write before: 1, 2, 4 … ms.
 const SETTLE_DOUBLINGS: u32 = 8;
 
-/// Subjects in one page of a stream's list.
-const PAGE: usize = 10_000;
-
 #[async_trait]
 impl Store for Nats {
     async fn value(&self, orchestration: &OrchestrationName, key: &str) -> Result<Option<Value>, StoreError> {
@@ -73,19 +70,19 @@ impl Store for Nats {
     async fn keys(&self, orchestration: &OrchestrationName, prefix: &str) -> Result<Vec<String>, StoreError> {
         let stream = bucket_stream(orchestration);
         let root = Key::root(orchestration);
-        let mut keys = Vec::new();
+        let mut subjects: Vec<String> = Vec::new();
         loop {
-            let question = json!({ "subjects_filter": format!("{root}>"), "offset": keys.len() });
+            let question = json!({ "subjects_filter": format!("{root}>"), "offset": subjects.len() });
             let info: Json = missing_stream(self.link.api(&format!("STREAM.INFO.{stream}"), &question).await, &stream)?;
-            let page = info.pointer("/state/subjects").and_then(Json::as_object);
-            let page: Vec<String> = page.map(|subjects| subjects.keys().cloned().collect()).unwrap_or_default();
-            let is_last = page.len() < PAGE;
-            keys.extend(page);
-            if is_last {
+            let page = info.pointer("/state/subjects").and_then(Json::as_object).into_iter().flatten();
+            let before = subjects.len();
+            subjects.extend(page.map(|(subject, _)| subject.clone()));
+            let total = info.get("total").and_then(Json::as_u64).unwrap_or(0);
+            if subjects.len() == before || subjects.len() as u64 >= total {
                 break;
             }
         }
-        let names = keys.iter().filter_map(|subject| subject.strip_prefix(&root));
+        let names = subjects.iter().filter_map(|subject| subject.strip_prefix(&root));
         let mut names: Vec<_> = names.filter(|key| key.starts_with(prefix)).map(str::to_owned).collect();
         names.sort_unstable();
         Ok(names)
@@ -104,7 +101,7 @@ impl Store for Nats {
         let fits = header_bytes(&headers) + entry.payload.len() <= limit;
         let payload = if fits { entry.payload.clone() } else { Bytes::new() };
         let to = subject::dead(orchestration, agent);
-        missing_stream(self.link.store(&to, headers, payload).await, &stream).map(drop)
+        self.link.store(&stream, &to, headers, payload).await.map(drop)
     }
 
     async fn consumer_state(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Option<ConsumerState>, StoreError> {
@@ -143,7 +140,7 @@ impl Store for Nats {
 
     async fn tick(&self, orchestration: &OrchestrationName) -> Result<u64, StoreError> {
         let (stream, subject) = (tick_stream(orchestration), subject::tick(orchestration));
-        let seq = missing_stream(self.link.store(&subject, HeaderMap::new(), Bytes::new()).await, &stream)?;
+        let seq = self.link.store(&stream, &subject, HeaderMap::new(), Bytes::new()).await?;
         // An acknowledgement bears no time. The leader has this tick, or another coordinator's that came after it.
         let tick = self.link.last_from_leader(&stream, &subject).await?.filter(|tick| tick.seq >= seq);
         tick.map(|tick| tick.time_ms).ok_or_else(|| StoreError::Unavailable("the tick was not kept".to_owned()))
@@ -196,18 +193,15 @@ impl Link {
             if let Some(expected) = expected {
                 headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
             }
-            let answer = self.request(&key.subject, Some(headers), bytes.clone(), TRY_AT_MOST).await;
-            let answer = missing_stream(answer.map_err(|failure| self.untaken(failure)), &key.stream)?;
-            match verdict(Ok(&answer.payload), expected.unwrap_or_default()) {
+            match self.publish(&key.stream, &key.subject, headers, bytes.clone(), expected.unwrap_or_default()).await? {
                 Verdict::Stored(seq) => return Ok(seq.0),
-                Verdict::Above(last) if expect == Expect::Absent => {
+                Verdict::Above(_) if expect == Expect::Absent && unsettled < SETTLE_DOUBLINGS => {
                     // A mark counts as absent, and is replaced.
                     let found = self.last_value(key).await?;
-                    let replaceable = found.as_ref().is_none_or(|found| is_mark(found));
-                    if !replaceable || unsettled == SETTLE_DOUBLINGS {
+                    if found.as_ref().is_some_and(|found| !is_mark(found)) {
                         return Err(key.conflict());
                     }
-                    expected = found.map(|_| last);
+                    expected = Some(found.map_or(Seq(0), |mark| mark.seq));
                     unsettled += 1;
                 }
                 Verdict::Above(_) => return Err(key.conflict()),
@@ -217,9 +211,50 @@ impl Link {
                     sleep(Duration::from_millis(1 << unsettled)).await;
                     unsettled += 1;
                 }
-                Verdict::NotNow(why) => return Err(StoreError::Unavailable(why)),
-                Verdict::Refused(refusal) => return Err(StoreError::Refused(refusal.to_string())),
+                other => return stored(other).map(|seq| seq.0),
             }
         }
     }
+
+    /// Stores a message that nothing is expected of.
+    async fn store(&self, stream: &str, subject: &str, headers: HeaderMap, bytes: Bytes) -> Result<Seq, StoreError> {
+        stored(self.publish(stream, subject, headers, bytes, Seq(0)).await?)
+    }
+
+    /// One publish, and what the broker makes of it.
+    async fn publish(&self, stream: &str, subject: &str, headers: HeaderMap, bytes: Bytes, expected: Seq) -> Result<Verdict, StoreError> {
+        let verdict = verdict(self.request(subject, Some(headers), bytes, TRY_AT_MOST).await, expected);
+        if matches!(verdict, Verdict::Untaken(_)) && self.has_no_stream(stream).await {
+            return Err(StoreError::Missing(stream.to_owned()));
+        }
+        Ok(verdict)
+    }
+
+    /// Deletes what a filter matches below a sequence.
+    async fn purge(&self, stream: &str, filter: &str, below: u64) -> Result<(), Failure> {
+        self.api::<Json>(&format!("STREAM.PURGE.{stream}"), &json!({ "filter": filter, "seq": below })).await.map(drop)
+    }
+}
+
+fn stored(verdict: Verdict) -> Result<Seq, StoreError> {
+    match verdict {
+        Verdict::Stored(seq) => Ok(seq),
+        Verdict::Untaken(why) | Verdict::NotNow(why) => Err(StoreError::Unavailable(why)),
+        Verdict::Refused(refusal) => Err(StoreError::Refused(refusal.to_string())),
+        Verdict::Above(_) | Verdict::Unsettled => Err(StoreError::Refused("the broker expected another sequence".to_owned())),
+    }
+}
+
+/// A failure of a stream's, where "there is no stream" is said as such.
+fn missing_stream<T>(result: Result<T, Failure>, stream: &str) -> Result<T, StoreError> {
+    result.map_err(|failure| if failure.is(code::STREAM_NOT_FOUND) { StoreError::Missing(stream.to_owned()) } else { failure.into() })
+}
+
+fn is_mark(found: &Stored) -> bool {
+    found.headers.get(OPERATION).is_some()
+}
+
+/// The broker counts lifetimes in whole seconds, from one on.
+fn whole_secs(ttl: Duration) -> u64 {
+    (ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0)).max(1)
 }

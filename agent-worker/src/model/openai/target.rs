@@ -128,7 +128,6 @@ impl Texts<'_> {
             (Some(text), _) => text,
             (None, "openai") => format!("https://{OPENAI_HOST}/v1"),
             (None, "ollama") => "http://localhost:11434/v1".to_owned(),
-            (None, "vllm") => "http://localhost:8000/v1".to_owned(),
             (None, _) if !has_key => return Err(self.no_key()),
             (None, _) => {
                 let unset = self.base_variable().map(|name| format!(" ({name} is not set)")).unwrap_or_default();

@@ -1,0 +1,88 @@
+//! `baton dev`: the whole system on one machine, every part in a process of its own, restarted when it dies.
+
+pub mod child;
+pub mod demo;
+pub mod system;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use protocol::ids::OrchestrationName;
+use serde::{Deserialize, Serialize};
+
+use crate::args::{DevArgs, LogArgs};
+use crate::dev::system::{Config, System};
+use crate::{manifest, output, program};
+
+/// What a running `baton dev` writes down for the other commands.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Running {
+    /// The broker's address.
+    pub nats: String,
+    /// What runs there.
+    pub orchestration: OrchestrationName,
+}
+
+impl Running {
+    fn path(data: &Path) -> PathBuf {
+        data.join("running.json")
+    }
+
+    /// What is written down in a data directory.
+    ///
+    /// # Errors
+    /// That nothing runs there.
+    pub fn read(data: &Path) -> anyhow::Result<Self> {
+        let nothing = || format!("no `baton dev` runs with the data directory {}: start one, or name the broker with --nats", data.display());
+        let text = std::fs::read_to_string(Self::path(data)).with_context(nothing)?;
+        serde_json::from_str(&text).with_context(nothing)
+    }
+
+    fn write(&self, data: &Path) -> anyhow::Result<()> {
+        Ok(std::fs::write(Self::path(data), serde_json::to_vec_pretty(self)?)?)
+    }
+}
+
+pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
+    let telemetry = program::telemetry(log, "dev", None, "dev", "warn")?;
+    let checked = manifest::load(&args.manifest)?;
+    let orchestration = checked.orchestration.name().clone();
+    let stop = program::stop_on_signal(false)?;
+    let data = args.data.join(orchestration.as_str());
+    let config = Config {
+        orchestration: checked.orchestration,
+        manifest: args.manifest,
+        data,
+        workers: args.workers,
+        port: args.port,
+        fsync: crate::broker::Fsync::Always,
+        echoes: true,
+        restarts: true,
+    };
+    let system = System::start(config).await?;
+    Running { nats: system.url().to_owned(), orchestration: orchestration.clone() }.write(&args.data)?;
+    let ready = tokio::select! {
+        ready = system.ready() => ready,
+        () = stop.cancelled() => Ok(()),
+    };
+    if ready.is_ok() && !stop.is_cancelled() {
+        say_where(&system, &orchestration, &args.data);
+        stop.cancelled().await;
+    }
+    output::note("stopping …");
+    system.stop().await;
+    // Best effort: a stale note only makes the next command say that nobody answers.
+    let _ = std::fs::remove_file(Running::path(&args.data));
+    ready?;
+    Ok(program::finish(telemetry).await)
+}
+
+fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path) {
+    output::note(&format!("\n{orchestration} is ready at {}", system.url()));
+    for process in system.processes() {
+        output::note(&format!("  {:<24} pid {}", process.name, process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())));
+    }
+    let data = data.display();
+    output::note(&format!("\nTalk to it from another terminal: baton run --data {data} \"Hello\"\nLogs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"));
+}

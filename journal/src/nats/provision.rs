@@ -1,0 +1,369 @@
+//! An orchestration's streams, consumers and bucket: as they must be, and whether they are.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, Config as Consumer, DeliverPolicy};
+use async_nats::jetstream::stream::{Config as Stream, DiscardPolicy, RetentionPolicy, StorageType};
+use async_trait::async_trait;
+use bytes::Bytes;
+use protocol::ids::{AgentName, OrchestrationName};
+use protocol::subject;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::request::{Failure, Link, code};
+use super::{Nats, version};
+use crate::{Bus, Plan, Provision, ProvisionError, Provisioned};
+
+/// The largest message of a conversation, headers included: the broker's own default.
+pub(super) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Dead letters that are kept; the oldest go first.
+const DEAD_LETTERS_MAX: i64 = 100_000;
+
+/// Pull requests that may wait at one consumer: two for each of thousands of workers.
+const WAITING_MAX: i64 = 8_192;
+
+/// How long servers that can be asked for their configuration are waited for.
+const SERVERS_AT_MOST: Duration = Duration::from_millis(300);
+
+/// Settings that must be equal.
+const STREAM_SETTINGS: [&str; 13] = [
+    "subjects", "retention", "discard", "storage", "max_age", "max_msgs", "max_msgs_per_subject", "allow_direct", "allow_msg_ttl",
+    "allow_rollup_hdrs", "deny_delete", "deny_purge", "sealed",
+];
+const CONSUMER_SETTINGS: [&str; 7] =
+    ["filter_subject", "ack_policy", "deliver_policy", "max_deliver", "replay_policy", "headers_only", "deliver_subject"];
+
+/// Settings that must be at least so large; a negative number is "without limit".
+const STREAM_FLOORS: [&str; 3] = ["num_replicas", "max_bytes", "max_msg_size"];
+const CONSUMER_FLOORS: [&str; 2] = ["ack_wait", "max_ack_pending"];
+
+/// The stream behind an orchestration's bucket.
+pub(super) fn bucket_stream(orchestration: &OrchestrationName) -> String {
+    format!("KV_{}", subject::bucket(orchestration))
+}
+
+/// The stream of its dead letters.
+pub(super) fn dead_stream(orchestration: &OrchestrationName) -> String {
+    format!("{}-dead", subject::stream(orchestration))
+}
+
+/// The stream of its last tick.
+pub(super) fn tick_stream(orchestration: &OrchestrationName) -> String {
+    format!("{}-tick", subject::stream(orchestration))
+}
+
+fn journal(plan: &Plan) -> Stream {
+    Stream {
+        name: subject::stream(&plan.orchestration),
+        description: Some(format!("Conversations of {}", plan.orchestration)),
+        subjects: vec![subject::entries(&plan.orchestration)],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        max_bytes: plan.bytes_max.map_or(-1, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX)),
+        max_message_size: i32::try_from(MESSAGE_BYTES_MAX).unwrap_or(i32::MAX),
+        deny_delete: true,
+        ..stream(plan)
+    }
+}
+
+fn bucket(plan: &Plan) -> Stream {
+    Stream {
+        name: bucket_stream(&plan.orchestration),
+        description: Some(format!("Revisions, lease and checkpoint of {}", plan.orchestration)),
+        subjects: vec![format!("$KV.{}.>", subject::bucket(&plan.orchestration))],
+        discard: DiscardPolicy::New,
+        max_messages_per_subject: 1,
+        allow_rollup: true,
+        allow_message_ttl: true,
+        deny_delete: true,
+        ..stream(plan)
+    }
+}
+
+fn dead(plan: &Plan) -> Stream {
+    Stream {
+        name: dead_stream(&plan.orchestration),
+        description: Some(format!("Entries of {} that nobody could use", plan.orchestration)),
+        subjects: vec![subject::dead_all(&plan.orchestration)],
+        discard: DiscardPolicy::Old,
+        max_messages: DEAD_LETTERS_MAX,
+        ..stream(plan)
+    }
+}
+
+/// Its replicas are the journal's: a clock that stopped while conversations go on would let no deadline pass.
+fn tick(plan: &Plan) -> Stream {
+    Stream {
+        name: tick_stream(&plan.orchestration),
+        description: Some(format!("The clock of {}", plan.orchestration)),
+        subjects: vec![subject::tick(&plan.orchestration)],
+        storage: StorageType::Memory,
+        discard: DiscardPolicy::Old,
+        max_messages: 1,
+        ..stream(plan)
+    }
+}
+
+fn stream(plan: &Plan) -> Stream {
+    Stream {
+        storage: StorageType::File,
+        max_bytes: -1,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_message_size: -1,
+        max_consumers: -1,
+        num_replicas: plan.replicas,
+        allow_direct: true,
+        ..Stream::default()
+    }
+}
+
+fn consumer(plan: &Plan, agent: &AgentName) -> Consumer {
+    Consumer {
+        durable_name: Some(subject::consumer(agent)),
+        name: Some(subject::consumer(agent)),
+        description: Some(format!("Work items of {agent}")),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: plan.ack_wait,
+        max_deliver: -1,
+        max_ack_pending: i64::try_from(plan.ack_pending_max).unwrap_or(i64::MAX),
+        max_waiting: WAITING_MAX,
+        filter_subject: subject::work(&plan.orchestration, agent),
+        ..Consumer::default()
+    }
+}
+
+#[async_trait]
+impl Provision for Nats {
+    async fn provision(&self, plan: &Plan) -> Result<Provisioned, ProvisionError> {
+        self.ensure(plan, true).await
+    }
+
+    async fn verify(&self, plan: &Plan) -> Result<Provisioned, ProvisionError> {
+        self.ensure(plan, false).await
+    }
+}
+
+/// A stream or consumer: how it is asked for, made and told from others.
+struct Thing {
+    what: String,
+    info: String,
+    create: String,
+    config: Json,
+    body: Json,
+    settings: &'static [&'static str],
+    floors: &'static [&'static str],
+}
+
+impl Thing {
+    fn stream(what: &str, config: &Stream) -> Result<Self, ProvisionError> {
+        let name = &config.name;
+        let json = to_json(config)?;
+        Ok(Self {
+            what: format!("{what} {name}"),
+            info: format!("STREAM.INFO.{name}"),
+            create: format!("STREAM.CREATE.{name}"),
+            body: json.clone(),
+            config: json,
+            settings: &STREAM_SETTINGS,
+            floors: &STREAM_FLOORS,
+        })
+    }
+
+    fn consumer(plan: &Plan, agent: &AgentName) -> Result<Self, ProvisionError> {
+        let (stream, config) = (subject::stream(&plan.orchestration), consumer(plan, agent));
+        let (name, filter) = (subject::consumer(agent), &config.filter_subject);
+        let json = to_json(&config)?;
+        Ok(Self {
+            what: format!("consumer {name} of stream {stream}"),
+            info: format!("CONSUMER.INFO.{stream}.{name}"),
+            create: format!("CONSUMER.CREATE.{stream}.{name}.{filter}"),
+            body: json!({ "stream_name": stream, "config": json, "action": "create" }),
+            config: json,
+            settings: &CONSUMER_SETTINGS,
+            floors: &CONSUMER_FLOORS,
+        })
+    }
+
+    /// The first setting in which what was found is not what it must be.
+    fn difference(&self, found: &Json) -> Option<ProvisionError> {
+        let differs = |setting: &'static str| ProvisionError::Differs {
+            what: self.what.clone(),
+            setting,
+            found: shown(found.get(setting)),
+            expected: shown(self.config.get(setting)),
+        };
+        let equal = self.settings.iter().find(|setting| !is_equal(found.get(**setting), self.config.get(**setting)));
+        let below = || self.floors.iter().find(|setting| !is_at_least(found.get(**setting), self.config.get(**setting)));
+        equal.or_else(below).map(|setting| differs(setting))
+    }
+}
+
+fn to_json(config: &impl Serialize) -> Result<Json, ProvisionError> {
+    serde_json::to_value(config).map_err(|error| ProvisionError::Refused(error.to_string()))
+}
+
+/// The broker leaves out what is off.
+fn is_equal(found: Option<&Json>, expected: Option<&Json>) -> bool {
+    let is_off = |value: Option<&Json>| value.is_none_or(|value| value.is_null() || value == &json!(false) || value == &json!("") || value == &json!(0));
+    found == expected || (is_off(found) && is_off(expected))
+}
+
+fn is_at_least(found: Option<&Json>, expected: Option<&Json>) -> bool {
+    let limit = |value: Option<&Json>| {
+        let number = value.and_then(Json::as_i64).unwrap_or(-1);
+        if number < 0 { i64::MAX } else { number }
+    };
+    limit(found) >= limit(expected)
+}
+
+fn shown(value: Option<&Json>) -> String {
+    match value {
+        None | Some(Json::Null) => "not set".to_owned(),
+        Some(Json::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+    }
+}
+
+impl Nats {
+    async fn ensure(&self, plan: &Plan, may_create: bool) -> Result<Provisioned, ProvisionError> {
+        version::check(&self.link.server().version)?;
+        let mut things = vec![
+            Thing::stream("stream", &journal(plan))?,
+            Thing::stream("bucket", &bucket(plan))?,
+            Thing::stream("stream", &dead(plan))?,
+            Thing::stream("stream", &tick(plan))?,
+        ];
+        for agent in &plan.agents {
+            things.push(Thing::consumer(plan, agent)?);
+        }
+        let mut provisioned = Provisioned::default();
+        let mut replicas = None;
+        for thing in &things {
+            let found = match self.link.config_of(thing).await? {
+                Some(found) => found,
+                None if !may_create => return Err(ProvisionError::Missing(thing.what.clone())),
+                None => {
+                    provisioned.created.extend(self.link.create(thing).await?.then(|| thing.what.clone()));
+                    let missing = || ProvisionError::Missing(thing.what.clone());
+                    self.link.config_of(thing).await?.ok_or_else(missing)?
+                }
+            };
+            if let Some(difference) = thing.difference(&found) {
+                return Err(difference);
+            }
+            // The journal is the first.
+            replicas = replicas.or_else(|| found.get("num_replicas").and_then(Json::as_u64));
+        }
+        (provisioned.is_durable, provisioned.warnings) = self.durability(replicas.unwrap_or(1)).await;
+        Ok(provisioned)
+    }
+
+    /// Whether what is acknowledged survives a power failure, and what to say if not.
+    async fn durability(&self, replicas: u64) -> (bool, Vec<String>) {
+        if replicas >= 3 || self.link.is_synced {
+            return (true, Vec::new());
+        }
+        let advice = "Acknowledged entries can be lost when the machine loses power. Set `sync_interval: always` in nats-server's \
+            `jetstream` block, or keep three replicas on machines that do not fail together.";
+        match self.is_synced().await {
+            Some(true) => (true, Vec::new()),
+            Some(false) => (false, vec![format!("nats-server syncs its files to the disk only now and then. {advice}")]),
+            None => {
+                let unseen = "nats-server does not show to this login when it syncs its files; its default is every two minutes.";
+                (false, vec![format!("{unseen} {advice} Where it is set, say so with BATON_NATS_SYNCED=true.")])
+            }
+        }
+    }
+
+    /// What the servers say of themselves, to logins that may ask: only their operators' may.
+    async fn is_synced(&self) -> Option<bool> {
+        let answers = self.ask_all("$SYS.REQ.SERVER.PING.JSZ", Bytes::new(), SERVERS_AT_MOST).await.ok()?;
+        let synced = answers.iter().filter_map(|answer| {
+            let answer: Json = serde_json::from_slice(answer).ok()?;
+            let config = answer.pointer("/data/config")?;
+            Some(config.get("sync_always").and_then(Json::as_bool).unwrap_or(false))
+        });
+        synced.reduce(|all, one| all && one)
+    }
+}
+
+impl Link {
+    /// Its configuration; none if it does not exist.
+    async fn config_of(&self, thing: &Thing) -> Result<Option<Json>, ProvisionError> {
+        #[derive(Deserialize)]
+        struct Info {
+            config: Json,
+        }
+        match self.ask_to_provision::<Info>(&thing.info, &json!({})).await {
+            Ok(info) => Ok(Some(info.config)),
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) || failure.is(code::CONSUMER_NOT_FOUND) => Ok(None),
+            Err(failure) => Err(self.explain(failure)),
+        }
+    }
+
+    /// Whether this process has made it; if not, another one was faster, and it is verified like any other.
+    async fn create(&self, thing: &Thing) -> Result<bool, ProvisionError> {
+        match self.ask_to_provision::<Json>(&thing.create, &thing.body).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is(code::STREAM_NAME_IN_USE) || failure.is(code::CONSUMER_EXISTS) => Ok(false),
+            Err(failure) => Err(self.explain(failure)),
+        }
+    }
+
+    async fn ask_to_provision<T: DeserializeOwned>(&self, verb: &str, body: &Json) -> Result<T, Failure> {
+        self.api(verb, body).await
+    }
+
+    fn explain(&self, failure: Failure) -> ProvisionError {
+        let is_off = matches!(failure, Failure::NoResponders(_)) && !self.server().jetstream;
+        if is_off || failure.is(code::NOT_ENABLED) || failure.is(code::NOT_ENABLED_FOR_ACCOUNT) {
+            return ProvisionError::NoJetStream;
+        }
+        if failure.is_passing() { ProvisionError::Unavailable(failure.to_string()) } else { ProvisionError::Refused(failure.to_string()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan::new("support".parse().unwrap(), vec!["refund".parse().unwrap()])
+    }
+
+    #[test]
+    fn what_is_as_it_must_be_does_not_differ() {
+        let plan = plan();
+        for thing in [Thing::stream("stream", &journal(&plan)).unwrap(), Thing::consumer(&plan, &plan.agents[0]).unwrap()] {
+            assert_eq!(thing.difference(&thing.config), None);
+        }
+    }
+
+    #[test]
+    fn a_difference_is_named_with_both_values() {
+        let plan = plan();
+        let thing = Thing::consumer(&plan, &plan.agents[0]).unwrap();
+        let mut found = thing.config.clone();
+        found["max_deliver"] = json!(5);
+        let text = thing.difference(&found).unwrap().to_string();
+        assert!(text.contains("agent-refund") && text.contains("its max_deliver is 5 and must be -1"), "{text}");
+    }
+
+    #[test]
+    fn more_than_planned_will_do_and_less_will_not() {
+        let thing = Thing::stream("stream", &journal(&Plan { replicas: 3, bytes_max: Some(1_000), ..plan() })).unwrap();
+        let mut found = thing.config.clone();
+        found["num_replicas"] = json!(5);
+        found["max_bytes"] = json!(-1);
+        assert_eq!(thing.difference(&found), None);
+        found["num_replicas"] = json!(1);
+        let setting = |error| matches!(error, Some(ProvisionError::Differs { setting: "num_replicas", .. }));
+        assert!(setting(thing.difference(&found)));
+    }
+}
