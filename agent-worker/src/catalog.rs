@@ -11,6 +11,9 @@ use serde_json::json;
 
 use crate::model::ToolDefinition;
 
+/// Nesting of a payload; what is deeper than a journal's reader goes (`protocol::wire::DEPTH_MAX`) could not be stored.
+const PAYLOAD_DEPTH_MAX: usize = 24;
+
 /// The calls that an agent's model can make.
 #[derive(Debug)]
 pub struct Catalog {
@@ -177,6 +180,9 @@ fn judge_transfer(edge: &Edge, arguments: &Json) -> Judgement {
         None => None,
         Some(validator) => {
             let payload = arguments.get("payload").unwrap_or(&Json::Null);
+            if depth(payload) > PAYLOAD_DEPTH_MAX {
+                return Judgement::Invalid("The payload is nested too deeply. Nothing was transferred.".to_owned());
+            }
             if let Err(error) = validator.validate(payload) {
                 return Judgement::Invalid(format!("The payload does not match its schema: {error}. Nothing was transferred."));
             }
@@ -184,6 +190,14 @@ fn judge_transfer(edge: &Edge, arguments: &Json) -> Judgement {
         }
     };
     Judgement::Transfer(Transfer { handoff: edge.handoff.clone(), reason, payload })
+}
+
+fn depth(json: &Json) -> usize {
+    match json {
+        Json::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
+        Json::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or_default(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => 0,
+    }
 }
 
 fn definition(name: &str, description: &str, parameters: Json) -> ToolDefinition {

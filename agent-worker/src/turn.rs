@@ -9,6 +9,7 @@ mod begin;
 mod outcome;
 mod resolve;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ use resolve::Response;
 
 /// How often a model may answer nothing at all before the turn fails.
 const EMPTY_ANSWERS_MAX: u32 = 3;
+/// Calls in one response; a model that makes more has lost its way.
+const CALLS_MAX: usize = 128;
 
 /// What the driver is asked to do next.
 #[derive(Clone, Debug, PartialEq)]
@@ -198,10 +201,11 @@ impl Turn {
         self.conversation.commit(prepared, seq)
     }
 
-    /// The entry by which a draining worker gives a running turn back, where it still owns it.
+    /// The entry by which a draining worker gives a running turn back, where it still owns it: with all that it did.
     pub fn hand_back(&mut self, reason: &str) -> Draft {
-        let event = HandedBack { by: self.process.clone(), reason: reason.to_owned() };
-        self.draft(Class::Note, vec![event.into()])
+        let mut events = self.fresh.clone();
+        events.push(HandedBack { by: self.process.clone(), reason: reason.to_owned() }.into());
+        self.draft(Class::Note, events)
     }
 
     fn brief(&self) -> Option<&Brief> {
@@ -289,7 +293,12 @@ impl Turn {
         self.append(draft, Then::Finish(Finish::GiveBack { delay: *wait, reason: detail.clone() }))
     }
 
-    fn responded(&mut self, response: Responded) -> Effect {
+    fn responded(&mut self, mut response: Responded) -> Effect {
+        if response.calls.len() > CALLS_MAX {
+            let detail = format!("agent {}: the model made {} calls in one answer, {CALLS_MAX} is the most", self.agent, response.calls.len());
+            return self.fail(failure::MODEL_ERROR, detail);
+        }
+        make_ids_distinct(&mut response.calls);
         let is_empty = response.text.trim().is_empty() && response.calls.is_empty();
         self.empty_answers = if is_empty { self.empty_answers + 1 } else { 0 };
         if self.empty_answers >= EMPTY_ANSWERS_MAX {
@@ -316,6 +325,18 @@ impl Turn {
     fn settle_call(&mut self, call: &str, content: String, is_error: bool) {
         let Some(tool) = self.response.as_mut().and_then(|response| response.settle(call)) else { return };
         self.fresh.push(Returned { call: call.to_owned(), tool, content, is_error }.into());
+    }
+}
+
+/// Results are told apart by their calls' ids, which some providers repeat or leave out.
+fn make_ids_distinct(calls: &mut [Call]) {
+    let mut ids = BTreeSet::new();
+    for call in calls {
+        let mut number = ids.len();
+        while call.id.is_empty() || !ids.insert(call.id.clone()) {
+            call.id = format!("call_{number}");
+            number += 1;
+        }
     }
 }
 

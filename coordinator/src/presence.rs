@@ -43,7 +43,8 @@ pub struct Death {
 #[derive(Clone, Debug)]
 struct Process {
     beats: BTreeMap<AgentName, Heartbeat>,
-    heard: Duration,
+    /// When it was last heard, or its silence began to be counted anew: what was found out before counts no more.
+    since: Duration,
     /// Ticks in a row in which it was not heard.
     silent_ticks: u32,
     probe_at: Duration,
@@ -73,7 +74,7 @@ impl Presence {
     pub fn heard(&mut self, beat: Heartbeat, at: Duration) {
         let fresh = || Process {
             beats: BTreeMap::new(),
-            heard: at,
+            since: at,
             silent_ticks: 0,
             probe_at: at,
             probing: None,
@@ -139,8 +140,7 @@ impl Presence {
     pub fn probed(&mut self, id: &ProcessId, probe: Probe, delivered: BTreeMap<AgentName, Seq>, at: Duration) -> Option<Death> {
         let process = self.processes.get_mut(id)?;
         let sent = process.probing.take()?;
-        // Heard since, or everything began anew.
-        if process.heard >= sent {
+        if process.since >= sent {
             return None;
         }
         if probe != Probe::NoResponders {
@@ -175,7 +175,7 @@ impl Presence {
 
 impl Process {
     fn reset(&mut self, at: Duration) {
-        self.heard = at;
+        self.since = at;
         self.probe_at = at + SILENT;
         self.missing = None;
     }

@@ -144,21 +144,21 @@ fn own_response(messages: &mut Vec<PromptMessage>, response: &Responded, from: &
 
 /// Whether a message that was said here answers the question its reader was about to ask: the last one before it went on.
 fn answers_next(later: &[(&Writer, &Event)]) -> bool {
-    let next = later.iter().find_map(|(_, event)| is_answered(event).or(matches!(event, Event::Said(_)).then_some(false)));
-    next == Some(true)
+    let next = later.iter().map(|(_, event)| *event).find(|event| matches!(event, Event::Said(_)) || is_answered(event));
+    next.is_some_and(is_answered)
 }
 
 /// The message that a `Continued` event counts as its answer.
 fn answer_before<'a>(earlier: &[(&Writer, &'a Event)]) -> Option<&'a str> {
-    let last = earlier.iter().rev().map(|(_, event)| *event);
-    match last.into_iter().find(|event| matches!(event, Event::Said(_)) || is_answered(event).is_some()) {
+    let before = earlier.iter().rev().map(|(_, event)| *event).find(|event| matches!(event, Event::Said(_)) || is_answered(event));
+    match before {
         Some(Event::Said(said)) => Some(&said.text),
         _ => None,
     }
 }
 
-fn is_answered(event: &Event) -> Option<bool> {
-    matches!(event, Event::Continued(continued) if continued.because == Continuation::Answered).then_some(true)
+fn is_answered(event: &Event) -> bool {
+    matches!(event, Event::Continued(continued) if continued.because == Continuation::Answered)
 }
 
 /// Whether the transfer by which a speaker's work ended shows its tools to `agent`: it does so to its target only.

@@ -50,7 +50,8 @@ pub fn resolve(text: &str, environment: Environment<'_>) -> Result<String, Missi
 fn reference(text: &str) -> Option<(&str, Option<&str>, &str)> {
     let (inside, behind) = text.split_once('}')?;
     let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
-    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let is_name =
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     is_name.then_some((name, default, behind))
 }
 

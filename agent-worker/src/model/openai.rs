@@ -13,8 +13,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_openai::Client;
-use async_openai::middleware::HttpRequestFactory;
 use async_trait::async_trait;
 use futures::StreamExt;
 use protocol::event::{Json, Responded};
@@ -25,6 +23,7 @@ use super::build::ConfigError;
 use super::environment::Environment;
 use super::{Model, ModelError, Request, Tokens};
 use answer::{Answer, Chunk};
+use exchange::Exchange;
 use fault::Fault;
 use target::Target;
 
@@ -39,7 +38,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 pub struct OpenAi {
     provider: String,
     target: Arc<Target>,
-    client: Client<Target>,
+    http: reqwest::Client,
     stream: bool,
     parameters: BTreeMap<String, Json>,
     bounds: Bounds,
@@ -66,14 +65,10 @@ impl OpenAi {
             let problem = "Baton sets this field itself".to_owned();
             return Err(ConfigError::Invalid { model: target.model, place: format!("parameter `{name}`"), problem });
         }
-        let shared = Arc::new(target.clone());
-        let below = Arc::clone(&shared);
-        let sender = http.clone();
-        let service = tower::service_fn(move |request: HttpRequestFactory| exchange::exchange(sender.clone(), Arc::clone(&below), request));
         Ok(Self {
             provider: endpoint.provider.clone(),
-            client: Client::build(http, target).with_http_service(service),
-            target: shared,
+            target: Arc::new(target),
+            http,
             stream: endpoint.stream,
             parameters: endpoint.parameters.clone(),
             bounds: Bounds {
@@ -87,9 +82,10 @@ impl OpenAi {
 
     /// One attempt, as long as it takes.
     async fn attempt(&self, body: &Json, seen: usize, tokens: &mut dyn Tokens) -> Result<Responded, Fault> {
-        let fault = |error| Fault::from_client(error, &self.target);
+        let exchange = Exchange::new(self.http.clone(), Arc::clone(&self.target));
+        let (client, fault) = (exchange.client(), |error| exchange.fault(error));
         // A document that is not streamed arrives as a stream of one event.
-        let mut events = self.client.chat().create_stream_byot::<_, Chunk>(body).await.map_err(fault)?;
+        let mut events = client.chat().create_stream_byot::<_, Chunk>(body).await.map_err(fault)?;
         let mut answer = Answer::of(&self.target);
         loop {
             let idle = if answer.has_begun() { self.bounds.idle } else { self.bounds.request };
@@ -154,7 +150,9 @@ impl Model for OpenAi {
 /// What the error says beyond its kind.
 fn detail(error: ModelError) -> String {
     match error {
-        ModelError::Later { detail, .. } | ModelError::Unavailable(detail) | ModelError::Refused(detail) | ModelError::Garbled(detail) => detail,
+        ModelError::Later { detail, .. } | ModelError::Unavailable(detail) | ModelError::Refused(detail) | ModelError::Garbled(detail) => {
+            detail
+        }
     }
 }
 

@@ -57,7 +57,12 @@ pub fn build(
     if unusable.is_empty() { Ok(tools) } else { Err(unusable) }
 }
 
-fn tool(definition: &Definition, functions: &Functions, environment: Environment<'_>, http: &reqwest::Client) -> Result<Arc<dyn Tool>, Reason> {
+fn tool(
+    definition: &Definition,
+    functions: &Functions,
+    environment: Environment<'_>,
+    http: &reqwest::Client,
+) -> Result<Arc<dyn Tool>, Reason> {
     match &definition.source {
         ToolSource::Code => {
             let function = functions.0.get(&definition.name).cloned();

@@ -191,14 +191,11 @@ mod tests {
                 "type": "object",
                 "properties": {
                     "orderId": { "description": "Which order.", "type": "string" },
-                    "item": { "anyOf": [
-                        {
-                            "type": "object",
-                            "properties": { "number": { "type": "integer", "format": "uint8", "minimum": 0, "maximum": 255 } },
-                            "required": ["number"],
-                        },
-                        { "type": "null" },
-                    ] },
+                    "item": {
+                        "type": ["object", "null"],
+                        "properties": { "number": { "type": "integer", "format": "uint8", "minimum": 0, "maximum": 255 } },
+                        "required": ["number"],
+                    },
                 },
                 "required": ["orderId"],
             })
@@ -208,11 +205,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_text_is_shown_as_it_is_and_anything_else_as_json() {
-        let functions = Functions::new()
-            .add("text", "", |args: Refund| async move { Ok::<_, String>(format!("\"{}\"", args.order_id)) })
-            .add("json", "", |args: Refund| async move {
-                Ok::<_, String>(Receipt { paid: args.item.map_or(1, |item| item.number.into()) })
-            });
+        let functions =
+            Functions::new().add("text", "", |args: Refund| async move { Ok::<_, String>(format!("\"{}\"", args.order_id)) }).add(
+                "json",
+                "",
+                |args: Refund| async move { Ok::<_, String>(Receipt { paid: args.item.map_or(1, |item| item.number.into()) }) },
+            );
         assert_eq!(run(&functions, "text", json!({ "orderId": "a" })).await.unwrap(), "\"a\"");
         assert_eq!(run(&functions, "json", json!({ "orderId": "a", "item": { "number": 9 } })).await.unwrap(), r#"{"paid":9}"#);
     }

@@ -37,7 +37,13 @@ impl HttpTool {
     ///
     /// # Errors
     /// What is wrong with the definition or missing in the environment, and the way out.
-    pub fn new(method: &str, url: &str, headers: &BTreeMap<String, String>, environment: Environment<'_>, client: Client) -> Result<Self, String> {
+    pub fn new(
+        method: &str,
+        url: &str,
+        headers: &BTreeMap<String, String>,
+        environment: Environment<'_>,
+        client: Client,
+    ) -> Result<Self, String> {
         let resolved = |place: &str, text: &str| resolve(text, environment).map_err(|missing| format!("its {place}: {missing}"));
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method:?} is no HTTP method"))?;
         let url = Template::parse(&resolved("URL", url)?);
@@ -78,9 +84,12 @@ impl HttpTool {
         })?;
         // An argument that is empty or all dots would move the request to another path, however it is encoded.
         let sample = filled_with_sample(&self.url);
-        let moves = segments(&filled).zip(segments(&sample)).any(|(one, other)| one.is_empty() != other.is_empty() || matches!(one, "." | ".."));
+        let moves =
+            segments(&filled).zip(segments(&sample)).any(|(one, other)| one.is_empty() != other.is_empty() || matches!(one, "." | ".."));
         let url = if moves { None } else { Url::parse(&filled).ok() };
-        url.ok_or_else(|| ToolError("The arguments make no valid address: they may not be empty, or nothing but dots. Nothing was called.".to_owned()))
+        url.ok_or_else(|| {
+            ToolError("The arguments make no valid address: they may not be empty, or nothing but dots. Nothing was called.".to_owned())
+        })
     }
 }
 
@@ -161,7 +170,8 @@ fn call_headers(call: &ToolCall) -> Result<HeaderMap, ToolError> {
     ];
     let mut map = HeaderMap::new();
     for (name, value) in headers.into_iter().filter_map(|(name, value)| Some((name, value?))) {
-        let value = HeaderValue::try_from(value).map_err(|_| ToolError(format!("The call's {name} is no valid header. Nothing was called.")))?;
+        let value =
+            HeaderValue::try_from(value).map_err(|_| ToolError(format!("The call's {name} is no valid header. Nothing was called.")))?;
         map.insert(HeaderName::from_static(name), value);
     }
     Ok(map)

@@ -8,7 +8,8 @@ use crate::model::test_support::http;
 use crate::tools::test_support::call;
 
 fn tool(method: &str, url: &str) -> Result<HttpTool, String> {
-    let headers = BTreeMap::from([("Authorization".to_owned(), "Bearer ${TOKEN}".to_owned()), ("Baton-Epoch".to_owned(), "forged".to_owned())]);
+    let headers =
+        BTreeMap::from([("Authorization".to_owned(), "Bearer ${TOKEN}".to_owned()), ("Baton-Epoch".to_owned(), "forged".to_owned())]);
     let environment = |name: &str| (name == "TOKEN").then(|| "t-1".to_owned());
     HttpTool::new(method, url, &headers, &environment, http())
 }

@@ -77,7 +77,7 @@ impl Turn {
     fn take_over(&mut self) -> Effect {
         let (attempts, rested) = self.brief().map_or((0, false), |brief| (brief.attempts, brief.wait_secs.is_some()));
         let limit = self.orchestration.limits().attempts;
-        if !rested && attempts + 1 >= limit {
+        if !rested && attempts.saturating_add(1) >= limit {
             let detail = format!("{limit} attempts at this turn of agent {} died or were abandoned (limits.attempts)", self.agent);
             return self.end_with(Failed { code: failure::POISON.into(), detail });
         }
@@ -88,7 +88,9 @@ impl Turn {
 
     /// Goes on where the journal says the turn stands: an open response first, without asking the model again.
     pub(super) fn resume(&mut self) -> Effect {
-        self.response = Response::reopen(&self.conversation, &self.agent, &self.catalog);
-        if self.response.is_some() { self.resolve() } else { self.ask_model() }
+        let Some((response, unseen)) = Response::reopen(&self.conversation, &self.agent, &self.catalog) else { return self.ask_model() };
+        self.seen = unseen;
+        self.response = Some(response);
+        self.resolve()
     }
 }

@@ -6,8 +6,8 @@ use journal::Refusal;
 use protocol::brief::Phase;
 use protocol::conversation::{Conversation, Draft};
 use protocol::event::{
-    Asked, Audience, Call, Completed, CompletedBecause, Continuation, Continued, Event, InDoubt, Intended, IntendedCall, RequestKind,
-    Transferred, failure, idempotency_key,
+    Asked, Audience, Call, Completed, CompletedBecause, Continuation, Continued, Event, Intended, IntendedCall, RequestKind, Transferred,
+    failure, idempotency_key,
 };
 use protocol::ids::Hash;
 use protocol::subject::Class;
@@ -18,18 +18,22 @@ use crate::catalog::{Judgement, Transfer};
 
 /// Seconds before work that the broker could not store is tried again.
 const REFUSED_RETRY_SECS: u64 = 5;
+/// Events of a turn beyond which they are stored before the model is asked again, although nothing depends on it yet.
+const FRESH_MAX: usize = 256;
 
 impl Turn {
     /// The outcome, in the order of semantics 1: completion, approvals, transfer, results for the model, text.
     pub(super) fn decide(&mut self) -> Effect {
         let Some(response) = &self.response else { return self.ask_model() };
-        if let Some((call, summary)) = response.completion() {
-            let (call, summary) = (call.clone(), summary.to_owned());
-            return self.complete(&call, summary);
-        }
-        let undecided: Vec<OpenCall> = response.open().filter(|open| needs_decision(open).is_some()).cloned().collect();
+        let completion = response.completion().map(|(call, summary)| (call.clone(), summary.to_owned()));
+        // Before an end it must be known what happened; what has not happened need not happen any more.
+        let holds = |kind| kind == RequestKind::InDoubt || completion.is_none();
+        let undecided: Vec<OpenCall> = response.open().filter(|open| needs_decision(open).is_some_and(holds)).cloned().collect();
         if !undecided.is_empty() {
             return self.ask_to_decide(&undecided);
+        }
+        if let Some((call, summary)) = completion {
+            return self.complete(&call, summary);
         }
         if let Some((call, transfer)) = response.transfer() {
             let (call, transfer) = (call.clone(), transfer.clone());
@@ -39,7 +43,13 @@ impl Turn {
             let text = response.text.clone();
             return self.answer(text);
         }
-        if response.has_effects && !self.fresh.is_empty() {
+        self.ask_with_results()
+    }
+
+    /// Shows the model the results: those of side effects once they are stored, and no more at once than an entry can hold.
+    fn ask_with_results(&mut self) -> Effect {
+        let has_effects = self.response.as_ref().is_some_and(|response| response.has_effects);
+        if (has_effects && !self.fresh.is_empty()) || self.fresh.len() > FRESH_MAX {
             let events = self.fresh.clone();
             let draft = self.draft(Class::Note, events);
             return self.append(draft, Then::AskModel);
@@ -61,7 +71,7 @@ impl Turn {
         if self.has_unseen_message() {
             let withheld = "Not completed: the person said something more meanwhile. Answer that first.";
             self.settle_call(&call.id, withheld.to_owned(), true);
-            return self.ask_model();
+            return self.ask_with_results();
         }
         self.end_with(Completed { because: CompletedBecause::TaskComplete, result: summary, value: None })
     }
@@ -79,9 +89,8 @@ impl Turn {
                     intended.push(IntendedCall { call: open.call.id.clone(), key, effect: *effect, in_doubt: *in_doubt });
                     (audience.clone(), RequestKind::Approval)
                 }
-                (CallState::InDoubt { key, effect, .. }, judgement) => {
-                    let in_doubt = InDoubt::Ask;
-                    intended.push(IntendedCall { call: open.call.id.clone(), key: key.clone(), effect: *effect, in_doubt });
+                (CallState::InDoubt(call), judgement) => {
+                    intended.push(call.clone());
                     (audience_of(judgement), RequestKind::InDoubt)
                 }
                 _ => continue,
@@ -133,12 +142,11 @@ impl Turn {
                 };
                 self.conclude(Class::Ask, asked.into())
             }
-            // What the person said while the agent worked answers the question before it is asked.
-            (true, true) => {
+            // What the person said while the agent worked answers the question before it is asked, or withholds the result.
+            (_, true) => {
                 let class = Class::To { agent: self.agent.clone(), revision: self.orchestration.revision().clone() };
                 self.conclude(class, Continued { because: Continuation::Answered, prompt: None }.into())
             }
-            (false, true) => self.ask_model(),
             (false, false) => self.end_with(Completed { because: CompletedBecause::Answered, result: text, value: None }),
         }
     }

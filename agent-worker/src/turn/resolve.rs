@@ -34,10 +34,10 @@ pub(super) struct OpenCall {
 pub(super) enum CallState {
     /// Nothing has happened.
     New,
-    /// It may run now, under this key.
-    Authorised { key: String },
-    /// It may have run, under this key.
-    InDoubt { key: String, effect: Repeat, in_doubt: InDoubt },
+    /// A person permitted it: it runs once its intent is stored.
+    Authorised(IntendedCall),
+    /// It may have run.
+    InDoubt(IntendedCall),
     /// A person decided it without a run.
     Decided { result: String, is_error: bool },
     /// It has its result.
@@ -50,8 +50,8 @@ impl Response {
         Self { text: response.text, calls: response.calls.into_iter().map(open).collect(), has_effects: false }
     }
 
-    /// The owner's last response, if it has calls without a result.
-    pub(super) fn reopen(conversation: &Conversation, agent: &AgentName, catalog: &Catalog) -> Option<Self> {
+    /// The owner's last response, if it has calls without a result, and the first entry that its model may not have seen.
+    pub(super) fn reopen(conversation: &Conversation, agent: &AgentName, catalog: &Catalog) -> Option<(Self, Ordinal)> {
         if conversation.brief()?.open_calls == 0 {
             return None;
         }
@@ -66,7 +66,11 @@ impl Response {
             open.state = state_of(&open.call, &later, conversation);
         }
         reopened.has_effects = later.iter().any(|(_, event)| matches!(event, Event::Intended(_)));
-        Some(reopened)
+        // Messages right before the response may have come while the model was writing it.
+        let before = conversation.entries().iter().rev().skip_while(|entry| entry.ordinal() >= place.ordinal);
+        let messages = before.take_while(|entry| entry.head.subject.class == Class::In);
+        let unseen = messages.last().map_or(place.ordinal, |entry| entry.ordinal());
+        Some((reopened, unseen))
     }
 
     /// Marks a call as settled; its tool, unless it was settled before or is none of this response.
@@ -100,8 +104,8 @@ impl Response {
 fn state_of(call: &Call, later: &[(EventId, &Event)], conversation: &Conversation) -> CallState {
     let mut state = CallState::New;
     let mut intended: Option<&IntendedCall> = None;
-    // A run that was permitted is in doubt as soon as somebody else takes over, or when the permission was an intent:
-    // whoever reads it from the journal did not see what became of it.
+    // An intent puts its call in doubt: whoever reads it from the journal did not see what became of it. A permission does
+    // not: whoever uses it stores the intent first.
     for (id, event) in later {
         match event {
             Event::Returned(returned) if returned.call == call.id => return CallState::Settled,
@@ -109,32 +113,23 @@ fn state_of(call: &Call, later: &[(EventId, &Event)], conversation: &Conversatio
                 let Some(found) = event.calls.iter().find(|intended| intended.call == call.id) else { continue };
                 intended = Some(found);
                 if is_note(conversation, id.ordinal) {
-                    state = doubt(found);
+                    state = CallState::InDoubt(found.clone());
                 }
             }
             Event::Decided(decision) if request_call(conversation, decision.request).is_some_and(|id| id == call.id) => {
                 let Some(intended) = intended else { continue };
                 state = match decision.verdict {
-                    Verdict::Approved | Verdict::Retry => CallState::Authorised { key: intended.key.clone() },
+                    Verdict::Approved | Verdict::Retry => CallState::Authorised(intended.clone()),
                     Verdict::Denied | Verdict::Happened | Verdict::Abandoned => CallState::Decided {
                         result: decided_result(decision.verdict, &decision.note),
                         is_error: decision.verdict != Verdict::Happened,
                     },
                 };
             }
-            Event::Taken(_) | Event::Redispatched(_) => {
-                if let (CallState::Authorised { .. }, Some(intended)) = (&state, intended) {
-                    state = doubt(intended);
-                }
-            }
             _ => {}
         }
     }
     state
-}
-
-fn doubt(intended: &IntendedCall) -> CallState {
-    CallState::InDoubt { key: intended.key.clone(), effect: intended.effect, in_doubt: intended.in_doubt }
 }
 
 fn is_note(conversation: &Conversation, ordinal: Ordinal) -> bool {
@@ -168,7 +163,7 @@ impl Turn {
         for open in response.open() {
             let result = match (&open.state, &open.judgement) {
                 (CallState::Decided { result, is_error }, _) => Some((result.clone(), *is_error)),
-                (CallState::InDoubt { effect: Repeat::SideEffect, in_doubt: InDoubt::Abandon, .. }, _) => {
+                (CallState::InDoubt(intended), _) if intended.effect == Repeat::SideEffect && intended.in_doubt == InDoubt::Abandon => {
                     Some((decided_result(Verdict::Abandoned, ""), true))
                 }
                 (CallState::New, Judgement::Invalid(problem)) => Some((problem.clone(), true)),
@@ -177,12 +172,11 @@ impl Turn {
                 }
                 _ => None,
             };
-            results.extend(result.map(|(content, is_error)| (open.call.clone(), content, is_error)));
+            results.extend(result.map(|(content, is_error)| (open.clone(), content, is_error)));
         }
-        for (call, content, is_error) in results {
-            let is_surplus = content.starts_with("Ignored:");
+        for (OpenCall { call, judgement, .. }, content, is_error) in results {
             self.settle_call(&call.id, content, is_error);
-            if is_surplus {
+            if matches!(judgement, Judgement::Transfer(_)) {
                 let detail = format!("the model asked for several transfers at once; {} was ignored", call.name);
                 self.fresh.push(Warned { code: "transfer_ignored".into(), detail }.into());
             }
@@ -196,16 +190,19 @@ impl Turn {
         let mut intended = Vec::new();
         for (index, open) in runnable.iter().enumerate() {
             let key = match &open.state {
-                CallState::Authorised { key } | CallState::InDoubt { key, .. } => key.clone(),
+                CallState::Authorised(intended) | CallState::InDoubt(intended) => intended.key.clone(),
                 CallState::New | CallState::Decided { .. } | CallState::Settled => idempotency_key(id, index),
             };
-            if let (CallState::New, Judgement::Tool { effect, in_doubt, .. }) = (&open.state, &open.judgement)
-                && *effect != Repeat::ReadOnly
-            {
-                intended.push(IntendedCall { call: open.call.id.clone(), key: key.clone(), effect: *effect, in_doubt: *in_doubt });
+            match (&open.state, &open.judgement) {
+                (CallState::Authorised(permitted), _) => intended.push(permitted.clone()),
+                (CallState::New, Judgement::Tool { effect, in_doubt, .. }) => {
+                    intended.push(IntendedCall { call: open.call.id.clone(), key: key.clone(), effect: *effect, in_doubt: *in_doubt });
+                }
+                _ => {}
             }
             runs.push(Run { call: open.call.clone(), key });
         }
+        intended.retain(|call| call.effect != Repeat::ReadOnly);
         if intended.is_empty() {
             return self.run(runs);
         }
@@ -222,8 +219,8 @@ impl Turn {
 /// Whether a call can run now without asking anybody.
 fn is_runnable(open: &OpenCall) -> bool {
     match (&open.state, &open.judgement) {
-        (CallState::Authorised { .. }, _) => true,
-        (CallState::InDoubt { effect, in_doubt, .. }, _) => *effect != Repeat::SideEffect || *in_doubt == InDoubt::Retry,
+        (CallState::Authorised(_), _) => true,
+        (CallState::InDoubt(intended), _) => intended.effect != Repeat::SideEffect || intended.in_doubt == InDoubt::Retry,
         (CallState::New, Judgement::Tool { approval, .. }) => approval.is_none(),
         (CallState::New | CallState::Decided { .. } | CallState::Settled, _) => false,
     }
@@ -232,7 +229,7 @@ fn is_runnable(open: &OpenCall) -> bool {
 /// What a person must decide before a call can go on.
 pub(super) fn needs_decision(open: &OpenCall) -> Option<RequestKind> {
     match (&open.state, &open.judgement) {
-        (CallState::InDoubt { .. }, _) if !is_runnable(open) => Some(RequestKind::InDoubt),
+        (CallState::InDoubt(_), _) if !is_runnable(open) => Some(RequestKind::InDoubt),
         (CallState::New, Judgement::Tool { approval: Some(_), .. }) => Some(RequestKind::Approval),
         _ => None,
     }

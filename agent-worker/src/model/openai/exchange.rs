@@ -1,63 +1,91 @@
 //! Below async-openai: one HTTP exchange, without the retries it would make, and with an answer it can read whatever the server's
 //! habits. What it hands up is always a stream of events with bounds.
 
-use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use async_openai::Client;
 use async_openai::error::OpenAIError;
 use async_openai::middleware::HttpRequestFactory;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Body, Response};
+use reqwest::{Body, Request, Response};
 use serde::de::IgnoredAny;
 
-use super::fault::{Fault, TOO_LARGE};
+use super::fault::Fault;
 use super::target::Target;
 use crate::model::connection::read_head;
 
 /// Bytes of one event, or of an answer that is not streamed.
-const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+const TOO_LARGE: &str = "it is larger than any answer may be";
 
-/// Sends a request once.
-pub(super) async fn exchange(http: reqwest::Client, target: Arc<Target>, request: HttpRequestFactory) -> Result<Response, OpenAIError> {
-    let request = request.build().await?;
-    let response = http.execute(request).await.map_err(|error| boxed(Fault::broken(&error, &target)))?;
-    if !response.status().is_success() {
-        return Err(boxed(Fault::refusal(response, &target).await));
+/// One exchange, and what went wrong below the stream that async-openai makes of it: nothing but a text comes through there.
+#[derive(Clone)]
+pub(super) struct Exchange {
+    http: reqwest::Client,
+    target: Arc<Target>,
+    fault: Arc<OnceLock<Fault>>,
+}
+
+impl Exchange {
+    pub(super) fn new(http: reqwest::Client, target: Arc<Target>) -> Self {
+        Self { http, target, fault: Arc::default() }
     }
-    let is_streamed = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
-    if is_streamed {
-        return Ok(with_body(Body::wrap_stream(bounded(response.bytes_stream()))));
+
+    /// What an error of async-openai is about.
+    pub(super) fn fault(&self, error: OpenAIError) -> Fault {
+        self.fault.get().cloned().unwrap_or_else(|| Fault::from_client(error, &self.target))
     }
-    let document = whole(response, &target).await.map_err(boxed)?;
-    Ok(with_body(Body::from(as_events(document, &target).map_err(boxed)?)))
-}
 
-fn boxed(fault: Fault) -> OpenAIError {
-    OpenAIError::Boxed(Box::new(fault))
-}
+    /// A client that sends what it is given by this exchange.
+    pub(super) fn client(&self) -> Client<Target> {
+        let exchange = self.clone();
+        let service = tower::service_fn(move |request| exchange.clone().send(request));
+        Client::build(self.http.clone(), Target::clone(&self.target)).with_http_service(service)
+    }
 
-fn with_body(body: Body) -> Response {
-    http::Response::new(body).into()
-}
+    async fn send(self, request: HttpRequestFactory) -> Result<Response, OpenAIError> {
+        let outcome = self.body_of_answer(request.build().await?).await;
+        outcome.map(|body| http::Response::new(body).into()).map_err(|fault| OpenAIError::Boxed(Box::new(self.noted(fault))))
+    }
 
-/// Fails when one event grows beyond [`EVENT_BYTES_MAX`]: whoever parses events keeps an unfinished one in memory.
-fn bounded(body: impl Stream<Item = reqwest::Result<Bytes>>) -> impl Stream<Item = io::Result<Bytes>> {
-    let (mut event_bytes, mut is_line_empty) = (0, true);
-    body.map(move |chunk| {
-        let chunk = chunk.map_err(io::Error::other)?;
-        for byte in &chunk {
-            event_bytes += 1;
-            match byte {
-                b'\n' if is_line_empty => event_bytes = 0,
-                b'\n' => is_line_empty = true,
-                b'\r' => {}
-                _ => is_line_empty = false,
-            }
+    async fn body_of_answer(&self, request: Request) -> Result<Body, Fault> {
+        let target = &self.target;
+        let response = self.http.execute(request).await.map_err(|error| Fault::broken(&error, target))?;
+        if !response.status().is_success() {
+            return Err(Fault::refusal(response, target).await);
         }
-        if event_bytes > EVENT_BYTES_MAX { Err(io::Error::other(TOO_LARGE)) } else { Ok(chunk) }
-    })
+        let is_streamed = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        if is_streamed {
+            return Ok(Body::wrap_stream(self.clone().bounded(response.bytes_stream())));
+        }
+        let document = whole(response, target).await?;
+        as_events(document, target).map(Body::from)
+    }
+
+    /// Fails when one event grows beyond [`EVENT_BYTES_MAX`]: whoever parses events keeps an unfinished one in memory.
+    fn bounded(self, body: impl Stream<Item = reqwest::Result<Bytes>>) -> impl Stream<Item = Result<Bytes, Fault>> {
+        let (mut event_bytes, mut is_line_empty) = (0, true);
+        body.map(move |chunk| {
+            let chunk = chunk.map_err(|error| self.noted(Fault::broken(&error, &self.target)))?;
+            for byte in &chunk {
+                event_bytes += 1;
+                match byte {
+                    b'\n' if is_line_empty => event_bytes = 0,
+                    b'\n' => is_line_empty = true,
+                    b'\r' => {}
+                    _ => is_line_empty = false,
+                }
+            }
+            if event_bytes > EVENT_BYTES_MAX { Err(self.noted(Fault::garbled(TOO_LARGE))) } else { Ok(chunk) }
+        })
+    }
+
+    fn noted(&self, fault: Fault) -> Fault {
+        // Only the first fault can have caused the others.
+        self.fault.get_or_init(|| fault).clone()
+    }
 }
 
 async fn whole(mut response: Response, target: &Target) -> Result<Vec<u8>, Fault> {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_openai::error::{OpenAIError, StreamError};
+use async_openai::error::OpenAIError;
 use protocol::event::Json;
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
@@ -17,8 +17,6 @@ const WORDS_MAX: usize = 500;
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// The pause after a rate limit that outlasts all retries, where the provider names none.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(15);
-/// Part of the error of an answer that was too large: through async-openai's stream nothing but text comes back.
-pub(super) const TOO_LARGE: &str = "larger than any answer may be";
 
 /// Why one attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,26 +82,11 @@ impl Fault {
         Self::Final(ModelError::Refused(format!("{said}{}", way_out(status, target))))
     }
 
-    /// What async-openai reports; errors that came from below it come out as they went in.
+    /// What async-openai itself finds wrong.
     pub(super) fn from_client(error: OpenAIError, target: &Target) -> Self {
-        match error {
-            OpenAIError::Boxed(boxed) => match boxed.downcast::<Self>() {
-                Ok(fault) => *fault,
-                Err(other) => Self::passing(other.to_string()),
-            },
-            OpenAIError::StreamError(error) => match *error {
-                StreamError::EventStream(problem) if problem.contains(TOO_LARGE) => Self::garbled(TOO_LARGE),
-                StreamError::EventStream(problem) if problem.starts_with("Transport error") => {
-                    Self::passing(format!("{} broke off while it answered", target.shown))
-                }
-                other => Self::garbled(&other.to_string()),
-            },
-            OpenAIError::JSONDeserialize(error, content) => {
-                let excerpt: String = target.scrub(&content).chars().take(200).collect();
-                Self::garbled(&format!("{error} in {excerpt:?}"))
-            }
-            other => Self::passing(target.scrub(&other.to_string())),
-        }
+        let OpenAIError::JSONDeserialize(error, content) = error else { return Self::garbled(&target.scrub(&error.to_string())) };
+        let excerpt: String = target.scrub(&content).chars().take(200).collect();
+        Self::garbled(&format!("{error} in {excerpt:?}"))
     }
 
     pub(super) fn garbled(problem: &str) -> Self {

@@ -135,7 +135,8 @@ impl Texts<'_> {
             }
         };
         let url = Url::parse(text.trim()).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-        let url = url.ok_or_else(|| self.invalid("baseUrl", "this is no http(s) base URL, such as https://api.openai.com/v1".to_owned()))?;
+        let url =
+            url.ok_or_else(|| self.invalid("baseUrl", "this is no http(s) base URL, such as https://api.openai.com/v1".to_owned()))?;
         if !has_key && url.host_str() == Some(OPENAI_HOST) {
             return Err(self.no_key());
         }

@@ -109,17 +109,24 @@ async fn the_habits_of_servers_that_only_resemble_openai_cost_nothing() {
         ),
         // Every call has the index 0.
         (
-            vec![calls(json!([{ "index": 0, "id": "a", "function": looks_up(json!("{}")) }, { "index": 0, "id": "b", "function": looks_up(json!("[]")) }]))],
+            vec![calls(
+                json!([{ "index": 0, "id": "a", "function": looks_up(json!("{}")) }, { "index": 0, "id": "b", "function": looks_up(json!("[]")) }]),
+            )],
             vec![("a", "look_up", "{}"), ("b", "look_up", "[]")],
         ),
         // Id and name come again with every piece.
         (
-            vec![calls(json!([{ "index": 0, "id": "a", "function": looks_up(json!("{")) }])), calls(json!([{ "index": 0, "id": "a", "function": looks_up(json!("}")) }]))],
+            vec![
+                calls(json!([{ "index": 0, "id": "a", "function": looks_up(json!("{")) }])),
+                calls(json!([{ "index": 0, "id": "a", "function": looks_up(json!("}")) }])),
+            ],
             vec![("a", "look_up", "{}")],
         ),
         // Two calls with one id, and no arguments at all.
         (
-            vec![calls(json!([{ "index": 0, "id": "a", "function": { "name": "x" } }, { "index": 1, "id": "a", "function": { "name": "y", "arguments": null } }]))],
+            vec![calls(
+                json!([{ "index": 0, "id": "a", "function": { "name": "x" } }, { "index": 1, "id": "a", "function": { "name": "y", "arguments": null } }]),
+            )],
             vec![("a", "x", "{}"), ("call_baton_2", "y", "{}")],
         ),
     ];
@@ -185,9 +192,8 @@ async fn requests_go_where_the_endpoint_says_with_its_key_headers_and_parameters
 #[tokio::test]
 async fn azure_has_addresses_and_a_key_header_of_its_own() {
     let server = Server::start(|_| std::future::ready(reply(200, EVENTS, events(&[text("ok"), stop()])))).await;
-    let azure = |base: &str, version: Option<&str>| {
-        try_model(base, |e| (e.provider, e.api_version) = ("azure".into(), version.map(str::to_owned)))
-    };
+    let azure =
+        |base: &str, version: Option<&str>| try_model(base, |e| (e.provider, e.api_version) = ("azure".into(), version.map(str::to_owned)));
     ask(&azure(&server.url, Some("2024-10-21")).unwrap()).await.unwrap();
     ask(&azure(&format!("{}/openai/v1/", server.url), None).unwrap()).await.unwrap();
     let arrived = server.arrived();
@@ -210,12 +216,20 @@ async fn without_a_key_none_is_sent() {
 #[test]
 fn a_definition_that_cannot_be_used_is_refused_with_the_way_out() {
     let error = |edit: fn(&mut Endpoint)| try_model("http://x/v1", edit).unwrap_err().to_string();
-    assert_eq!(error(|e| e.base_url = Some("ftp://x".into())), "the model `gpt-5-mini`, baseUrl: this is no http(s) base URL, such as https://api.openai.com/v1");
+    assert_eq!(
+        error(|e| e.base_url = Some("ftp://x".into())),
+        "the model `gpt-5-mini`, baseUrl: this is no http(s) base URL, such as https://api.openai.com/v1"
+    );
     // The key is there, so OpenAI would take the request: but half a URL is no wish to go there.
-    assert!(error(|e| e.base_url = Some("http://${HOST}/v1".into())).ends_with("baseUrl: the environment variable HOST is not set: set it, or write ${HOST:-default}"));
+    assert!(
+        error(|e| e.base_url = Some("http://${HOST}/v1".into()))
+            .ends_with("baseUrl: the environment variable HOST is not set: set it, or write ${HOST:-default}")
+    );
     assert!(error(|e| e.name = "${MODEL}".into()).contains("name: the environment variable MODEL is not set"));
     assert!(error(|e| _ = e.headers.insert("bad name".into(), "x".into())).contains("header `bad name`"));
-    assert!(error(|e| _ = e.parameters.insert("messages".into(), json!([]))).contains("parameter `messages`: Baton sets this field itself"));
+    assert!(
+        error(|e| _ = e.parameters.insert("messages".into(), json!([]))).contains("parameter `messages`: Baton sets this field itself")
+    );
     assert!(error(|e| (e.provider, e.base_url) = ("compatible".into(), Some("${URL}".into()))).contains("give one (URL is not set)"));
 }
 
@@ -284,8 +298,16 @@ async fn a_refusal_comes_back_at_once_with_the_way_out_and_without_the_key() {
     let quota = r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota","code":"insufficient_quota"}}"#;
     for (status, body, expected) in [
         (400, r#"{"error":{"message":"bad tool"}}"#, "400 Bad Request: bad tool"),
-        (401, r#"{"error":{"message":"bad key sk-secret-1234!"}}"#, "401 Unauthorized: bad key [key]! (the key is the value of OPENAI_API_KEY)"),
-        (404, r#"{"detail":"Not Found"}"#, "404 Not Found: Not Found (is there a model `gpt-5-mini` at URL? Check its `name` and `baseUrl`)"),
+        (
+            401,
+            r#"{"error":{"message":"bad key sk-secret-1234!"}}"#,
+            "401 Unauthorized: bad key [key]! (the key is the value of OPENAI_API_KEY)",
+        ),
+        (
+            404,
+            r#"{"detail":"Not Found"}"#,
+            "404 Not Found: Not Found (is there a model `gpt-5-mini` at URL? Check its `name` and `baseUrl`)",
+        ),
         (422, r#"{"message":"no"}"#, "422 Unprocessable Entity: no"),
         (400, r#"{"error":"a mere text"}"#, "400 Bad Request: a mere text"),
         (413, "", "413 Payload Too Large"),
@@ -321,8 +343,22 @@ async fn a_server_that_hangs_is_given_up_at_any_stage() {
     type Start = fn() -> Response;
     let starts: [(Start, &str); 3] = [
         (|| reply(200, EVENTS, Body::from_stream(stream::pending::<std::io::Result<String>>())), "no complete answer from"),
-        (|| reply(200, JSON, Body::from_stream(stream::iter([std::io::Result::Ok("{")]).chain(stream::pending()))), "no complete answer from"),
-        (|| reply(200, EVENTS, Body::from_stream(stream::iter([std::io::Result::Ok(events(&[text("a")]).replace("data: [DONE]\n\n", ""))]).chain(stream::pending()))), "fell silent for"),
+        (
+            || reply(200, JSON, Body::from_stream(stream::iter([std::io::Result::Ok("{")]).chain(stream::pending()))),
+            "no complete answer from",
+        ),
+        (
+            || {
+                reply(
+                    200,
+                    EVENTS,
+                    Body::from_stream(
+                        stream::iter([std::io::Result::Ok(events(&[text("a")]).replace("data: [DONE]\n\n", ""))]).chain(stream::pending()),
+                    ),
+                )
+            },
+            "fell silent for",
+        ),
     ];
     for (start, expected) in starts {
         let server = Server::start(move |_| std::future::ready(start())).await;

@@ -102,7 +102,8 @@ mod tests {
         ];
         let parameters = BTreeMap::from([("temperature".to_owned(), json!(0.5)), ("stream_options".to_owned(), Json::Null)]);
         let mut request = request("triage", messages);
-        request.tools = [ToolDefinition { name: "look_up".into(), description: "Looks up.".into(), parameters: json!({ "type": "object" }) }].into();
+        request.tools =
+            [ToolDefinition { name: "look_up".into(), description: "Looks up.".into(), parameters: json!({ "type": "object" }) }].into();
         let expected = json!({
             "model": "m",
             "messages": [

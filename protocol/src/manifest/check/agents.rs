@@ -99,7 +99,7 @@ fn name_of(key: &str) -> Result<AgentName, String> {
     match (key.parse(), mapped.parse::<AgentName>()) {
         (Ok(name), _) | (Err(_), Ok(name)) => Ok(name),
         (Err(invalid), Err(_)) if mapped == key || mapped.is_empty() => Err(invalid.to_string()),
-        (Err(_), Err(invalid)) => Err(format!("{key:?} would be called {invalid}")),
+        (Err(_), Err(invalid)) => Err(format!("{key:?} is mapped to a name that is refused: {invalid}")),
     }
 }
 

@@ -1,0 +1,216 @@
+//! What silence calls for. Pure: the ledger, who is there, what the broker has delivered and `now` go in; acts come out.
+//!
+//! Only work that was *delivered* can be orphaned: the rest is backlog, and nobody's fault. And an act is only a proposal:
+//! it names the tail it was judged on, and [`judge`] asks the journal before anything is appended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use journal::ConsumerState;
+use protocol::conversation::Conversation;
+use protocol::event::{Event, Failed, Redispatched, failure};
+use protocol::ids::{AgentName, ConversationId, ProcessId, RequestId, Seq};
+use protocol::presence::HoldsAnswer;
+use protocol::subject::Class;
+
+use crate::ledger::{Expired, Ledger, Row};
+use crate::presence::{Death, Presence};
+
+/// Why a conversation failed that took longer than it may.
+pub const CONVERSATION_TIMEOUT: &str = "conversation_timeout";
+/// How many conversations one question names at most: it must fit into a message, whatever the ids look like.
+const ASKED_MAX: usize = 1000;
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Append something, if the conversation is still as it was judged.
+    Append(Proposal),
+    /// Ask the workers of an agent what they hold.
+    Ask(Question),
+    /// Create these agents' consumers: they have work, or may get some, and none is there.
+    Provision(BTreeSet<AgentName>),
+}
+
+/// An entry to be appended, unless the conversation moves first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// Where.
+    pub conversation: ConversationId,
+    /// The tail it was judged on.
+    pub tail: Seq,
+    /// What.
+    pub intent: Intent,
+}
+
+/// What is to be appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// The end, because a bound has passed.
+    Expire(Expired),
+    /// The turn once more, or the end when it has been tried often enough.
+    Redispatch {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// Who holds these?
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Whose workers are asked.
+    pub agent: AgentName,
+    /// Conversations that may be orphaned, with their tails.
+    pub suspects: Vec<(ConversationId, Seq)>,
+    /// Without the word of these processes nothing is concluded.
+    pub awaited: BTreeSet<ProcessId>,
+    /// The death that raised it, and the last sequence delivered before; none for the usual round.
+    pub death: Option<(ProcessId, Seq)>,
+}
+
+/// The sweep's memory between two rounds.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    grace_ms: u64,
+    /// Found held by nobody in the last round, with their tails: one more round proves it.
+    unheld: BTreeMap<AgentName, BTreeMap<ConversationId, Seq>>,
+    /// Deaths whose work could not be accounted for yet.
+    unsettled: BTreeMap<AgentName, (ProcessId, Seq)>,
+}
+
+impl Watch {
+    /// A conversation counts as quiet when nothing has happened in it, and nobody should have gone on, for `grace_ms`.
+    pub const fn new(grace_ms: u64) -> Self {
+        Self { grace_ms, unheld: BTreeMap::new(), unsettled: BTreeMap::new() }
+    }
+
+    /// What the time calls for, and, for each of `consumers` (none where it does not exist), the sweep.
+    pub fn acts(
+        &mut self,
+        ledger: &Ledger,
+        presence: &Presence,
+        consumers: &BTreeMap<AgentName, Option<ConsumerState>>,
+        now_ms: u64,
+    ) -> Vec<Act> {
+        let mut acts: Vec<_> = ledger.expired(now_ms).map(|(id, row, expired)| propose(id, row, Intent::Expire(expired))).collect();
+        let missing: BTreeSet<_> = consumers.iter().filter(|(_, state)| state.is_none()).map(|(agent, _)| agent.clone()).collect();
+        if !missing.is_empty() {
+            acts.push(Act::Provision(missing));
+        }
+        for (agent, death) in std::mem::take(&mut self.unsettled) {
+            acts.extend(self.ask(ledger, presence, &agent, death.1, Some(&death.0), now_ms));
+        }
+        if presence.is_informed() {
+            for (agent, state) in consumers {
+                if let Some(state) = state {
+                    acts.extend(self.ask(ledger, presence, agent, state.delivered, None, now_ms));
+                }
+            }
+        }
+        acts
+    }
+
+    /// A process died: what had been delivered to its agents is looked at, at once.
+    pub fn died(&self, ledger: &Ledger, presence: &Presence, death: &Death, now_ms: u64) -> Vec<Act> {
+        let agents = death.delivered.iter();
+        agents.flat_map(|(agent, delivered)| self.ask(ledger, presence, agent, *delivered, Some(&death.process), now_ms)).collect()
+    }
+
+    fn ask(
+        &self,
+        ledger: &Ledger,
+        presence: &Presence,
+        agent: &AgentName,
+        delivered: Seq,
+        dead: Option<&ProcessId>,
+        now_ms: u64,
+    ) -> Vec<Act> {
+        let is_over = |at_ms: u64| at_ms.saturating_add(self.grace_ms) <= now_ms;
+        let is_suspect = |row: &Row| row.not_before_ms.is_none_or(is_over) && (dead.is_some() || is_over(row.last_ms));
+        let suspects = ledger.delivered(agent, delivered).filter(|(_, row)| is_suspect(row));
+        let suspects: Vec<_> = suspects.map(|(id, row)| (id.clone(), row.seq)).collect();
+        let awaited = presence.protecting(agent);
+        let ask = |suspects: &[(ConversationId, Seq)]| {
+            let death = dead.map(|process| (process.clone(), delivered));
+            Act::Ask(Question { agent: agent.clone(), suspects: suspects.to_vec(), awaited: awaited.clone(), death })
+        };
+        suspects.chunks(ASKED_MAX).map(ask).collect()
+    }
+
+    /// The workers have answered, those who did.
+    pub fn answered(&mut self, presence: &Presence, question: Question, answers: &[HoldsAnswer]) -> Vec<Act> {
+        let Question { agent, suspects, awaited, death } = question;
+        let heard: BTreeSet<_> = answers.iter().map(|answer| &answer.process).collect();
+        let protecting = presence.protecting(&agent);
+        if awaited.iter().any(|process| protecting.contains(process) && !heard.contains(process)) {
+            // Somebody who is there has not said what it holds: nothing is known. A death stays to be settled.
+            self.unsettled.extend(death.map(|death| (agent, death)));
+            return Vec::new();
+        }
+        let held: BTreeSet<_> = answers.iter().flat_map(|answer| &answer.held).collect();
+        let before = self.unheld.entry(agent).or_default();
+        let mut acts = Vec::new();
+        for (conversation, tail) in suspects {
+            let known = before.remove(&conversation);
+            if held.contains(&conversation) {
+                continue;
+            }
+            let reason = match &death {
+                Some((process, _)) => format!("worker process {process} died"),
+                // It may be on its way to a worker that has not seen it yet: one more round tells.
+                None if known != Some(tail) => {
+                    before.insert(conversation, tail);
+                    continue;
+                }
+                None => "no worker holds it".to_owned(),
+            };
+            acts.push(Act::Append(Proposal { conversation, tail, intent: Intent::Redispatch { reason } }));
+        }
+        before.retain(|_, tail| *tail > Seq(0));
+        acts
+    }
+}
+
+fn propose(conversation: &ConversationId, row: &Row, intent: Intent) -> Act {
+    Act::Append(Proposal { conversation: conversation.clone(), tail: row.seq, intent })
+}
+
+/// What is appended for a proposal, now that the journal says how things are; none when somebody was faster. A turn may be
+/// tried `attempts` times.
+pub fn judge(conversation: &Conversation, proposal: &Proposal, attempts: u32) -> Option<(Class, Event)> {
+    let (last, brief) = (conversation.last()?, conversation.brief()?);
+    // The ledger judged by times that only it has. They hold for one tail: after any other entry it judges anew.
+    if conversation.tail().seq != proposal.tail || brief.phase.is_ended() {
+        return None;
+    }
+    let fail = |code: &'static str, detail: String| Some((Class::End, Failed { code: code.into(), detail }.into()));
+    let fixed = &brief.fixed;
+    match &proposal.intent {
+        Intent::Expire(Expired::Request(id)) => fail(failure::HUMAN_TIMEOUT, request_detail(conversation, *id)),
+        Intent::Expire(Expired::Turn) => {
+            let secs = fixed.turn_secs.unwrap_or_default();
+            fail(failure::TURN_TIMEOUT, format!("agent {} did not finish its turn within {secs} s (limits.turnTimeout)", brief.owner))
+        }
+        Intent::Expire(Expired::Conversation) => {
+            let secs = fixed.conversation_secs.unwrap_or_default();
+            fail(CONVERSATION_TIMEOUT, format!("the conversation did not end within {secs} s (limits.conversationTimeout)"))
+        }
+        Intent::Redispatch { .. } if brief.wait_secs.is_none() && brief.attempts + 1 >= attempts => {
+            let detail = format!("{attempts} attempts at this turn of agent {} died or were abandoned (limits.attempts)", brief.owner);
+            fail(failure::POISON, detail)
+        }
+        Intent::Redispatch { reason } => {
+            let class = Class::To { agent: brief.owner.clone(), revision: last.head.revision.clone() };
+            Some((class, Redispatched { turn: brief.turn, reason: reason.clone() }.into()))
+        }
+    }
+}
+
+fn request_detail(conversation: &Conversation, id: RequestId) -> String {
+    let request = conversation.requests().iter().find(|request| request.id == id);
+    let (audience, secs) = request.map(|request| (request.audience.to_string(), request.due_secs.unwrap_or_default())).unwrap_or_default();
+    format!("request {id} to {audience} was not answered within {secs} s (limits.humanTimeout)")
+}
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;
