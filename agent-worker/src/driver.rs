@@ -1,31 +1,33 @@
 //! Carries a turn's effects out, one after the other. Nothing is decided here but whether to go on at all: a turn whose
 //! conversation moved on without it is dropped at once.
 
+mod append;
+mod steps;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
-use journal::{Append, LoadError, Shared, WorkItem, complete, has_reached, load};
+use journal::{Append, LoadError, Shared, WorkItem, complete};
 use protocol::brief::Phase;
-use protocol::conversation::{Conversation, Draft, FoldError, Partial, Prepared};
+use protocol::conversation::{Conversation, Draft, FoldError, Partial};
 use protocol::entry::{Head, Trace};
 use protocol::event::{Event, Failed, failure};
 use protocol::ids::{AgentName, ConversationId, EntryId, OrchestrationName, ProcessId, Seq, Writer};
-use protocol::subject::{self, Class};
+use protocol::subject::Class;
 use protocol::wire::DecodeError;
 use telemetry::context::TraceContext;
 use telemetry::{context, spans};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span};
+use tracing::Instrument;
 
+use self::append::current_trace;
 use crate::cache::Cache;
 use crate::held::{Held, Hold};
-use crate::live::{LiveAnswer, Speaker};
+use crate::live::Speaker;
 use crate::model::Request;
 use crate::role::{Role, RoleError, Roles};
-use crate::tools::ToolCall;
-use crate::turn::{Delivered, Effect, Finish, Input, Run, Turn};
+use crate::turn::{Delivered, Effect, Finish, Input, Turn};
 
 /// How often a running turn tells the broker that its work item is alive; the ack wait is four times as long.
 const EXTEND: Duration = Duration::from_secs(1);
@@ -266,171 +268,6 @@ impl Driver {
             Err(_) => false,
         }
     }
-
-    async fn ask_model(
-        &self,
-        role: &Role,
-        request: Request,
-        epoch: Seq,
-        answer: u32,
-    ) -> Result<protocol::event::Responded, crate::model::ModelError> {
-        let conversation = request.conversation.as_str();
-        let span = spans::chat(role.model.provider(), role.model.name(), self.agent.as_str(), conversation);
-        let mut tokens = LiveAnswer {
-            speaker: self.speaker.clone(),
-            subject: subject::live(&self.orchestration, &self.agent, &request.conversation),
-            process: self.process.clone(),
-            epoch,
-            answer,
-            index: 0,
-        };
-        let result = role.model.respond(&request, &mut tokens).instrument(span.clone()).await;
-        match &result {
-            Ok(response) => {
-                let usage = response.usage.unwrap_or_default();
-                let counted = response.usage.is_some();
-                spans::answered(&span, &spans::Answer {
-                    model: Some(response.model.as_str()).filter(|model| !model.is_empty()),
-                    id: None,
-                    finish_reason: Some(if response.calls.is_empty() { "stop" } else { "tool_calls" }),
-                    input_tokens: counted.then_some(usage.input_tokens),
-                    output_tokens: counted.then_some(usage.output_tokens),
-                    cached_tokens: counted.then_some(usage.cached_tokens),
-                });
-            }
-            Err(error) => {
-                tracing::warn!(conversation, agent = %self.agent, "{error}");
-                spans::failed(&span, "model", error);
-            }
-        }
-        result
-    }
-
-    async fn run_tools(&self, role: &Role, turn: &Turn, runs: Vec<Run>) -> Vec<(String, Result<String, String>)> {
-        let calls = runs.into_iter().map(|run| self.run_tool(role, turn, run));
-        join_all(calls).await
-    }
-
-    async fn run_tool(&self, role: &Role, turn: &Turn, run: Run) -> (String, Result<String, String>) {
-        let Run { call, key } = run;
-        let conversation = turn.conversation().id();
-        let span = spans::execute_tool(&call.name, &call.id, conversation.as_str());
-        let result = async {
-            let tool = role.tools.get(&call.name).ok_or_else(|| format!("tool {} is not available in this worker", call.name))?;
-            let call = ToolCall {
-                tool: call.name.clone(),
-                arguments: crate::catalog::arguments(&call)?,
-                idempotency_key: key,
-                epoch: turn.epoch(),
-                conversation: conversation.clone(),
-                agent: self.agent.clone(),
-            };
-            let timeout_secs = role.catalog.timeout_secs(&call.tool).unwrap_or(60);
-            let ran = tokio::time::timeout(Duration::from_secs(timeout_secs), tool.run(call)).await;
-            ran.map_err(|_| format!("the tool did not return within {timeout_secs} s; it is unknown whether it did its work"))?
-                .map_err(|error| error.to_string())
-        };
-        let result = result.instrument(span.clone()).await;
-        if let Err(error) = &result {
-            spans::failed(&span, "tool", error);
-        }
-        (call.id, result)
-    }
-
-    /// Appends until the broker has said what became of it; gives the turn's next input, or how the turn is over.
-    async fn append(&self, turn: &mut Turn, mut draft: Draft) -> Result<Input, Finish> {
-        let conversation = turn.conversation().id().clone();
-        let transfer = self.transfer_span(&draft, &conversation);
-        let template = template(&draft.class);
-        let span = transfer.in_scope(|| spans::publish(template, conversation.as_str(), turn.conversation().tail().next));
-        draft.trace = span.in_scope(current_trace);
-        spans::entry(&span, &draft.id.to_string(), turn.epoch().0);
-        let prepared = turn.conversation().prepare(draft).map_err(|error| {
-            tracing::error!(%conversation, agent = %self.agent, "an entry that cannot follow was decided: {error}");
-            Finish::GiveBack { delay: RETRY, reason: error.to_string() }
-        })?;
-        let mut pause = Duration::from_millis(100);
-        loop {
-            match self.broker.append(&prepared).instrument(span.clone()).await {
-                Append::Appended(seq) => return stored(turn, prepared, seq),
-                Append::Fenced { tail } => return self.after_fence(turn, prepared, tail).await,
-                Append::Gone => return Err(Finish::Settled),
-                Append::Refused(refusal) => return Ok(Input::Refused(refusal)),
-                // It may be stored: only the same append can tell, however long the broker is away.
-                Append::Unknown(problem) => tracing::warn!(%conversation, "not yet known to be stored, asking again: {problem}"),
-            }
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-            pause = (pause * 2).min(Duration::from_secs(2));
-        }
-    }
-
-    fn transfer_span(&self, draft: &Draft, conversation: &ConversationId) -> Span {
-        match draft.events.last() {
-            Some(Event::Transferred(event)) => {
-                let call = event.call.as_deref().unwrap_or_default();
-                spans::transfer(spans::Target::Agent(event.to.as_str()), call, conversation.as_str())
-            }
-            Some(Event::Asked(_)) => spans::transfer(spans::Target::Human, "", conversation.as_str()),
-            _ => Span::none(),
-        }
-    }
-
-    /// Somebody wrote first. It may have been this very append, sent twice.
-    async fn after_fence(&self, turn: &mut Turn, prepared: Prepared, tail: Seq) -> Result<Input, Finish> {
-        let conversation = turn.conversation().id().clone();
-        let mut pause = Duration::from_millis(2);
-        loop {
-            match load(&*self.broker, &self.orchestration, &conversation).await {
-                Ok(None) => return Err(Finish::Settled),
-                Ok(Some(refolded)) if has_reached(&refolded, tail) => {
-                    let at = usize::try_from(prepared.ordinal()).ok().and_then(|ordinal| refolded.entries().get(ordinal));
-                    return match at.filter(|entry| entry.head.id == prepared.id()) {
-                        Some(own) => stored(turn, prepared, own.seq),
-                        None => Ok(Input::Fenced(refolded)),
-                    };
-                }
-                // A replica that lags, or a broker that is away: the answer is there, only not yet here.
-                Ok(Some(_)) | Err(LoadError::Read(_)) => sleep(pause).await,
-                Err(LoadError::Fold(error)) => return Err(Finish::GiveBack { delay: RETRY, reason: error.to_string() }),
-            }
-            pause = (pause * 2).min(Duration::from_secs(1));
-        }
-    }
-
-    /// Gives a running turn back while it is still this worker's.
-    async fn give_back(&self, mut turn: Turn) -> Finish {
-        let reason = "the worker is shutting down";
-        let draft = turn.hand_back(reason);
-        if let Ok(prepared) = turn.conversation().prepare(draft)
-            && let Append::Fenced { .. } = self.broker.append(&prepared).await
-        {
-            // Something is behind the tail: people's messages, or a successor. The next one to look at the item knows.
-            tracing::debug!(conversation = %turn.conversation().id(), "handed back without a note");
-        }
-        Finish::GiveBack { delay: Duration::ZERO, reason: reason.to_owned() }
-    }
-}
-
-fn stored(turn: &mut Turn, prepared: Prepared, seq: Seq) -> Result<Input, Finish> {
-    match turn.commit(prepared, seq) {
-        Ok(()) => Ok(Input::Appended(seq)),
-        Err(error) => Err(Finish::GiveBack { delay: RETRY, reason: error.to_string() }),
-    }
-}
-
-/// The low-cardinality form of a subject, for traces.
-const fn template(class: &Class) -> &'static str {
-    match class {
-        Class::To { .. } => "baton.{orchestration}.c.{conversation}.{ordinal}.to.{agent}.{revision}.{from}",
-        Class::Note => "baton.{orchestration}.c.{conversation}.{ordinal}.note.{from}",
-        Class::In => "baton.{orchestration}.c.{conversation}.{ordinal}.in.{from}",
-        Class::Ask => "baton.{orchestration}.c.{conversation}.{ordinal}.ask.{from}",
-        Class::End => "baton.{orchestration}.c.{conversation}.{ordinal}.end.{from}",
-    }
-}
-
-fn current_trace() -> Option<Trace> {
-    context::current().map(|current| Trace { parent: current.traceparent, state: current.tracestate })
 }
 
 fn trace_context(trace: &Trace) -> TraceContext {

@@ -11,7 +11,7 @@ use protocol::orchestration::Orchestration;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::model::{self, ConfigError, Model};
-use crate::tools::{self, BuildError, Functions, Tool};
+use crate::tools::{self, Functions, Tool, Unusable};
 
 /// Looks a variable up in the worker's environment.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -44,9 +44,9 @@ pub enum RoleError {
     /// A tool is missing or wrong.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// A tool cannot be built in this environment.
-    #[error(transparent)]
-    Tools(#[from] BuildError),
+    /// Tools cannot be run in this worker.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Tools(Vec<Unusable>),
     /// The model cannot be built in this environment.
     #[error(transparent)]
     Model(#[from] ConfigError),
@@ -105,7 +105,7 @@ impl Roles {
             revision: orchestration.revision().clone(),
             agent: self.agent.clone(),
         })?;
-        let tools = tools::build(agent, &self.functions, &*self.environment, &self.http)?;
+        let tools = tools::build(agent, &self.functions, &*self.environment, &self.http).map_err(RoleError::Tools)?;
         let schemas = tools.iter().filter_map(|(name, tool)| Some((name.clone(), tool.parameters()?))).collect();
         let catalog = Catalog::new(agent, &schemas)?;
         let (model, announcement) = model::build(&agent.model, &orchestration, &*self.environment, &self.http)?;

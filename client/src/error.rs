@@ -4,7 +4,7 @@
 use std::error::Error;
 
 use journal::registry::RegistryError;
-use journal::{LoadError, Refusal, RequestError, StoreError};
+use journal::{LoadError, Refusal, StoreError};
 use protocol::brief::Phase;
 use protocol::conversation::{FoldError, PrepareError};
 use protocol::event::{RequestKind, Verdict};
@@ -337,87 +337,6 @@ impl Classified for CancelError {
             Self::Unwritten(error) => error.classify(),
             Self::AlreadyCancelled => (Status::Conflict, "already_cancelled"),
             Self::Ended(_) => (Status::Conflict, "ended"),
-        }
-    }
-}
-
-/// Why a conversation cannot be followed (any further).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FollowError {
-    /// It could not be read.
-    #[error(transparent)]
-    Unread(#[from] Unread),
-    /// The journal does not let it be followed.
-    #[error(transparent)]
-    Journal(#[from] journal::FollowError),
-    /// Live tokens cannot be listened to.
-    #[error("live tokens cannot be listened to: {0}")]
-    Bus(#[from] RequestError),
-}
-
-impl Classified for FollowError {
-    fn classify(&self) -> (Status, &'static str) {
-        match self {
-            Self::Unread(error) => error.classify(),
-            Self::Journal(journal::FollowError::Unavailable(_)) | Self::Bus(_) => (Status::Unavailable, "unavailable"),
-            Self::Journal(_) => (Status::Internal, "refused"),
-        }
-    }
-}
-
-/// Why there is no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResultError {
-    /// The conversation could not be followed to its end.
-    #[error(transparent)]
-    Follow(#[from] FollowError),
-    /// It has not ended in time.
-    #[error("the conversation has not ended within the {0:?} that were waited; it goes on, wait again")]
-    TimedOut(std::time::Duration),
-}
-
-impl Classified for ResultError {
-    fn classify(&self) -> (Status, &'static str) {
-        match self {
-            Self::Follow(error) => error.classify(),
-            Self::TimedOut(_) => (Status::Timeout, "not_ended"),
-        }
-    }
-}
-
-/// Why a question about conversations has no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QueryError {
-    /// Neither the ledger nor the journal has it, or it could not be read.
-    #[error(transparent)]
-    Unread(#[from] Unread),
-    /// No coordinator runs.
-    #[error("no coordinator answers: start one (`baton coordinator`); conversations go on meanwhile")]
-    NoCoordinator,
-    /// The coordinator did not answer.
-    #[error(transparent)]
-    Bus(RequestError),
-    /// The coordinator did not understand, or was not understood: one of the two is newer.
-    #[error("the coordinator and this program do not understand each other; run the same version of both: {0}")]
-    Misunderstood(String),
-}
-
-impl From<RequestError> for QueryError {
-    fn from(error: RequestError) -> Self {
-        match error {
-            RequestError::NoResponders(_) => Self::NoCoordinator,
-            RequestError::Timeout(_) | RequestError::Refused(_) => Self::Bus(error),
-        }
-    }
-}
-
-impl Classified for QueryError {
-    fn classify(&self) -> (Status, &'static str) {
-        match self {
-            Self::Unread(error) => error.classify(),
-            Self::NoCoordinator => (Status::Unavailable, "no_coordinator"),
-            Self::Bus(_) => (Status::Unavailable, "unavailable"),
-            Self::Misunderstood(_) => (Status::Internal, "misunderstood"),
         }
     }
 }

@@ -23,9 +23,9 @@
 //! # journal::registry::register(&*broker, &orchestration).await.unwrap();
 //! let client = Client::new(broker, "support".parse()?, Side::Client, "shop-1".parse()?);
 //! let opening = Opening::new("alice", "I want a refund").with_key("order-123");
-//! let started = client.start(opening.clone()).await?;
+//! let started = client.start(&opening).await?;
 //!
-//! let again = client.start(opening).await?;
+//! let again = client.start(&opening).await?;
 //! assert!(again.is_repeat && again.conversation == started.conversation);
 //!
 //! client.cancel(&started.conversation, "changed my mind").await?;
@@ -61,14 +61,14 @@ use protocol::ids::{OrchestrationName, ProcessId, Writer};
 
 pub use answer::{Claim, Decision, Reply};
 pub use converse::{Answer, BoxError, Callbacks, ConverseError, Handle};
-pub use error::{
-    CancelError, ClaimError, Classified, DecideError, EndError, FollowError, NotOpen, QueryError, ReplyError, ResultError, StartError, Status,
-    Unread, Unwritten,
-};
+pub use error::{CancelError, ClaimError, Classified, DecideError, EndError, NotOpen, ReplyError, StartError, Status, Unread, Unwritten};
+pub use follow::FollowError;
 pub use follower::{Followed, Follower, Recorded};
+pub use query::QueryError;
 pub use question::Question;
-pub use result::Outcome;
+pub use result::{Outcome, ResultError};
 pub use start::{Input, Opening, Started};
+pub use tokens::Token;
 pub use transcript::{Content, Line, Transcript};
 pub use write::Accepted;
 

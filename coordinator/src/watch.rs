@@ -96,44 +96,37 @@ impl Watch {
         if !missing.is_empty() {
             acts.push(Act::Provision(missing));
         }
-        for (agent, death) in std::mem::take(&mut self.unsettled) {
-            acts.extend(self.ask(ledger, presence, &agent, death.1, Some(&death.0), now_ms));
+        for (agent, (process, delivered)) in std::mem::take(&mut self.unsettled) {
+            let suspects = self.suspects(ledger, &agent, delivered, true, now_ms);
+            acts.extend(questions(presence, &agent, &suspects, Some(&(process, delivered))));
         }
-        if presence.is_informed() {
-            for (agent, state) in consumers {
-                if let Some(state) = state {
-                    acts.extend(self.ask(ledger, presence, agent, state.delivered, None, now_ms));
-                }
+        for (agent, state) in consumers.iter().filter(|_| presence.is_informed()) {
+            let delivered = state.map_or(Seq(0), |state| state.delivered);
+            let suspects = self.suspects(ledger, agent, delivered, false, now_ms);
+            if let Some(unheld) = self.unheld.get_mut(agent) {
+                unheld.retain(|id, tail| suspects.iter().any(|(suspect, seq)| suspect == id && seq == tail));
             }
+            acts.extend(questions(presence, agent, &suspects, None));
         }
         acts
     }
 
     /// A process died: what had been delivered to its agents is looked at, at once.
     pub fn died(&self, ledger: &Ledger, presence: &Presence, death: &Death, now_ms: u64) -> Vec<Act> {
-        let agents = death.delivered.iter();
-        agents.flat_map(|(agent, delivered)| self.ask(ledger, presence, agent, *delivered, Some(&death.process), now_ms)).collect()
+        let mut acts = Vec::new();
+        for (agent, delivered) in &death.delivered {
+            let suspects = self.suspects(ledger, agent, *delivered, true, now_ms);
+            acts.extend(questions(presence, agent, &suspects, Some(&(death.process.clone(), *delivered))));
+        }
+        acts
     }
 
-    fn ask(
-        &self,
-        ledger: &Ledger,
-        presence: &Presence,
-        agent: &AgentName,
-        delivered: Seq,
-        dead: Option<&ProcessId>,
-        now_ms: u64,
-    ) -> Vec<Act> {
+    /// Work that may be orphaned. After a death recent work is suspect too: nobody else will go on with it.
+    fn suspects(&self, ledger: &Ledger, agent: &AgentName, delivered: Seq, is_death: bool, now_ms: u64) -> Vec<(ConversationId, Seq)> {
         let is_over = |at_ms: u64| at_ms.saturating_add(self.grace_ms) <= now_ms;
-        let is_suspect = |row: &Row| row.not_before_ms.is_none_or(is_over) && (dead.is_some() || is_over(row.last_ms));
-        let suspects = ledger.delivered(agent, delivered).filter(|(_, row)| is_suspect(row));
-        let suspects: Vec<_> = suspects.map(|(id, row)| (id.clone(), row.seq)).collect();
-        let awaited = presence.protecting(agent);
-        let ask = |suspects: &[(ConversationId, Seq)]| {
-            let death = dead.map(|process| (process.clone(), delivered));
-            Act::Ask(Question { agent: agent.clone(), suspects: suspects.to_vec(), awaited: awaited.clone(), death })
-        };
-        suspects.chunks(ASKED_MAX).map(ask).collect()
+        let is_suspect = |row: &Row| row.not_before_ms.is_none_or(is_over) && (is_death || is_over(row.last_ms));
+        let delivered = ledger.delivered(agent, delivered).filter(|(_, row)| is_suspect(row));
+        delivered.map(|(id, row)| (id.clone(), row.seq)).collect()
     }
 
     /// The workers have answered, those who did.
@@ -143,7 +136,10 @@ impl Watch {
         let protecting = presence.protecting(&agent);
         if awaited.iter().any(|process| protecting.contains(process) && !heard.contains(process)) {
             // Somebody who is there has not said what it holds: nothing is known. A death stays to be settled.
-            self.unsettled.extend(death.map(|death| (agent, death)));
+            if let Some((process, delivered)) = death {
+                let unsettled = self.unsettled.entry(agent).or_insert((process, delivered));
+                unsettled.1 = unsettled.1.max(delivered);
+            }
             return Vec::new();
         }
         let held: BTreeSet<_> = answers.iter().flat_map(|answer| &answer.held).collect();
@@ -165,9 +161,15 @@ impl Watch {
             };
             acts.push(Act::Append(Proposal { conversation, tail, intent: Intent::Redispatch { reason } }));
         }
-        before.retain(|_, tail| *tail > Seq(0));
         acts
     }
+}
+
+/// Questions about all suspects, each small enough to be asked.
+fn questions(presence: &Presence, agent: &AgentName, suspects: &[(ConversationId, Seq)], death: Option<&(ProcessId, Seq)>) -> Vec<Act> {
+    let awaited = presence.protecting(agent);
+    let question = |suspects: &[_]| Question { agent: agent.clone(), suspects: suspects.to_vec(), awaited: awaited.clone(), death: death.cloned() };
+    suspects.chunks(ASKED_MAX).map(|suspects| Act::Ask(question(suspects))).collect()
 }
 
 fn propose(conversation: &ConversationId, row: &Row, intent: Intent) -> Act {

@@ -1,7 +1,7 @@
 //! What every broker promises, as tests: [`memory`](crate::memory) and [`nats`](crate::nats) pass the same ones, and
 //! that is why a simulation against memory says something about a cluster.
 //!
-//! ```ignore
+//! ```text
 //! async fn fresh() -> (journal::Shared, Guard) { .. } // nothing is provisioned on it; the guard lives as long as the test
 //! journal::contract_tests!(fresh, (start_paused = true)); // the arguments of #[tokio::test]
 //! ```

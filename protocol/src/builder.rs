@@ -22,8 +22,8 @@
 use std::collections::BTreeMap;
 
 use crate::manifest::{
-    AgentSpec, ApiVersion, Checked, CodeToolSpec, HandoffSpec, HumanSpec, KeyPath, Kind, LimitsSpec, Manifest, Metadata,
-    ModelSpec, Problem, Spec, ToolsFrom, ToolsetSpec, kebab,
+    AgentSpec, ApiVersion, Checked, CodeToolSpec, HandoffSpec, HumanSpec, KeyPath, Kind, LimitsSpec, Manifest, Metadata, ModelSpec,
+    Problem, Spec, ToolsFrom, ToolsetSpec, kebab,
 };
 use crate::orchestration::Orchestration;
 
@@ -115,13 +115,7 @@ pub struct Builder {
 impl Orchestration {
     /// An orchestration to be built.
     pub fn builder(name: impl Into<String>) -> Builder {
-        Builder {
-            name: name.into(),
-            spec: Spec::default(),
-            code_tools: BTreeMap::new(),
-            edges: Vec::new(),
-            problems: Vec::new(),
-        }
+        Builder { name: name.into(), spec: Spec::default(), code_tools: BTreeMap::new(), edges: Vec::new(), problems: Vec::new() }
     }
 }
 
@@ -163,22 +157,13 @@ impl Builder {
 
     /// Permits a handoff and says when to use it.
     #[must_use]
-    pub fn add_described(
-        self,
-        source: impl Into<String>,
-        target: impl Into<String>,
-        description: impl Into<String>,
-    ) -> Self {
+    pub fn add_described(self, source: impl Into<String>, target: impl Into<String>, description: impl Into<String>) -> Self {
         self.add_handoff(source, HandoffSpec { to: target.into(), when: Some(description.into()), ..HandoffSpec::default() })
     }
 
     /// Permits several handoffs of one agent: targets, and when to use them.
     #[must_use]
-    pub fn add_many<T: Into<String>, D: Into<String>>(
-        self,
-        source: impl Into<String>,
-        targets: impl IntoIterator<Item = (T, D)>,
-    ) -> Self {
+    pub fn add_many<T: Into<String>, D: Into<String>>(self, source: impl Into<String>, targets: impl IntoIterator<Item = (T, D)>) -> Self {
         let source = source.into();
         targets.into_iter().fold(self, |builder, (target, when)| builder.add_described(&source, target, when))
     }
@@ -248,12 +233,8 @@ impl Builder {
                 None => self.refuse(&source, format!("a handoff to {:?} begins at {source:?}, but there is no such agent", handoff.to)),
             }
         }
-        let manifest = Manifest {
-            api_version: ApiVersion::default(),
-            kind: Kind::default(),
-            metadata: Metadata { name: self.name },
-            spec: self.spec,
-        };
+        let manifest =
+            Manifest { api_version: ApiVersion::default(), kind: Kind::default(), metadata: Metadata { name: self.name }, spec: self.spec };
         match manifest.check() {
             Ok(checked) if self.problems.is_empty() => Ok(checked),
             Ok(_) => Err(self.problems),
@@ -263,5 +244,125 @@ impl Builder {
 
     fn refuse(&mut self, agent: &str, message: String) {
         self.problems.push(Problem { place: None, path: KeyPath::of(["spec", "agents"]).key(agent), message });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Effect;
+    use crate::ids::AgentName;
+    use crate::manifest::{TemplateSpec, TemplateToolSpec};
+
+    fn agent(name: &str) -> AgentDef {
+        AgentDef::new(name).description(format!("Is {name}.")).instructions("Work.")
+    }
+
+    fn builder() -> Builder {
+        Orchestration::builder("demo").model("default", ModelSpec::openai("m"))
+    }
+
+    fn edges(checked: &Checked, source: &str) -> Vec<(String, String)> {
+        let source: AgentName = source.parse().unwrap();
+        let handoffs = &checked.orchestration.agent(&source).unwrap().handoffs;
+        handoffs.iter().map(|handoff| (handoff.to.to_string(), handoff.when.clone())).collect()
+    }
+
+    fn edge(to: &str, when: &str) -> (String, String) {
+        (to.to_owned(), when.to_owned())
+    }
+
+    #[test]
+    fn edges_keep_their_texts_whether_agents_are_given_or_named() {
+        let (a, b) = (agent("A"), agent("b"));
+        let checked = builder()
+            .agents([&a, &b, &agent("c")])
+            .start_with(&a)
+            .add(&a, "b")
+            .add_described("a", "c", "first")
+            .add_described("A", "c", "last")
+            .add_many(&b, [("a", "back"), ("c", "on")])
+            .build()
+            .unwrap();
+        assert_eq!(edges(&checked, "a"), [edge("b", "Is b."), edge("c", "last")]);
+        assert_eq!(edges(&checked, "b"), [edge("a", "back"), edge("c", "on")]);
+        assert_eq!(checked.warnings, []);
+    }
+
+    #[test]
+    fn an_agent_serves_two_orchestrations_and_stays_what_it_is() {
+        let (a, b) = (agent("a").tool("look"), agent("b"));
+        let before = a.clone();
+        let one = builder().agents([&a, &b]).start_with(&a).add(&a, &b).build().unwrap();
+        let other = builder().agent(&a).start_with(&a).build().unwrap();
+        assert_eq!(a, before);
+        assert_eq!((edges(&one, "a").len(), edges(&other, "a").len()), (1, 0));
+    }
+
+    #[test]
+    fn tools_are_named_and_may_be_declared() {
+        let read_only = CodeToolSpec { effect: Some(Effect::ReadOnly), ..CodeToolSpec::default() };
+        let texts = TemplateToolSpec { description: Some("Sees.".into()), reply: "Nothing.".into(), ..Default::default() };
+        let texts = TemplateSpec { tools: [("see".to_owned(), texts)].into() };
+        let checked = builder()
+            .code_tool("look", read_only)
+            .toolset("texts", ToolsetSpec { template: Some(texts), ..ToolsetSpec::default() })
+            .agent(&agent("a").tool("look").tool("pay").tools_from("texts", ["see"]).concurrency(3))
+            .start_with("a")
+            .build()
+            .unwrap();
+        let agent = checked.orchestration.agents().next().unwrap();
+        let tools: Vec<_> = agent.tools.iter().map(|tool| (tool.name.as_str(), tool.effect)).collect();
+        assert_eq!(tools, [("see", Effect::ReadOnly), ("look", Effect::ReadOnly), ("pay", Effect::SideEffect)]);
+        assert_eq!(agent.concurrency, 3);
+    }
+
+    #[test]
+    fn a_mesh_needs_no_edges() {
+        let checked = builder().agents([&agent("a"), &agent("b")]).start_with("a").mesh().build().unwrap();
+        assert_eq!(edges(&checked, "b"), [edge("a", "Is a.")]);
+    }
+
+    #[test]
+    fn everything_wrong_is_reported_at_once() {
+        let problems = builder()
+            .agents([&agent("a"), &agent("a"), &agent("b")])
+            .start_with("c")
+            .add("d", "a")
+            .add("a", "a")
+            .limits(LimitsSpec { attempts: Some(0), ..LimitsSpec::default() })
+            .build()
+            .unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "spec.agents.a: there are two agents named \"a\"; rename one",
+                "spec.agents.d: a handoff to \"a\" begins at \"d\", but there is no such agent",
+                "spec.agents.a.handoffs[0].to: \"a\" cannot hand over to itself; remove this handoff",
+                "spec.start: there is no agent \"c\"; there is a, b",
+                "spec.limits.attempts: must be at least 1; leave it out for the default, 5",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_builder_makes_what_the_file_form_makes() {
+        let text = "\
+apiVersion: baton/v1alpha1
+kind: Orchestration
+metadata: { name: demo }
+spec:
+  start: a
+  models: { default: { provider: openai, name: m } }
+  agents:
+    a: { description: Is a., instructions: Work., handoffs: [ { to: b, when: now } ], tools: [ { from: code, names: [look] } ] }
+    b: { description: Is b., instructions: Work. }
+  tools: { code: { code: { tools: { look: {} } } } }
+";
+        let read = crate::manifest::parse(text, "demo.yaml", &mut |_| Err(String::new())).unwrap();
+        let (a, b) = (agent("a").tool("look"), agent("b"));
+        let built = builder().agents([&a, &b]).start_with("a").add_described("a", "b", "now").build().unwrap();
+        assert_eq!(read.orchestration, built.orchestration);
     }
 }

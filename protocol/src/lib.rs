@@ -17,3 +17,6 @@ pub mod presence;
 pub mod query;
 pub mod subject;
 pub mod wire;
+
+#[cfg(test)]
+mod walk;

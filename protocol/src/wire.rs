@@ -156,3 +156,7 @@ pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_ser
         Err(rmp_serde::decode::Error::Syntax(format!("{} bytes after the value", rest.len())))
     }
 }
+
+#[cfg(test)]
+#[path = "wire_tests.rs"]
+mod tests;

@@ -3,6 +3,8 @@
 //! `UPDATE_GOLDEN=1 cargo test -p baton-protocol --test manifests` rewrites the expected problems of `bad-manifests` and
 //! `examples/support/orchestration.schema.json`; read the difference before you commit it.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests fail as tests do")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -94,8 +96,8 @@ fn sizes_and_depths_are_bounded() {
     assert_eq!(problems, [format!("manifest.yaml:1:1: the file has {} bytes; {FILE_BYTES_MAX} is the most", long.len())]);
 
     let nested = |depth: usize| good_with(&format!("payload: {}1{}", "{ a: ".repeat(depth), " }".repeat(depth)));
-    // spec, agents, triage, handoffs, the first one and its keys are above the payload.
-    let above = 7;
+    // The root, spec, agents, triage, its handoffs and the first of them are above the payload.
+    let above = 6;
     assert!(parse(&nested(DEPTH_MAX - above)).is_ok());
     let problems = shown(&parse(&nested(DEPTH_MAX - above + 1)).unwrap_err());
     assert!(problems[0].ends_with("lists and mappings nest too deep; 32 levels are the most"), "{problems:?}");
@@ -113,9 +115,39 @@ fn parse_with_file(content: &str) -> Result<Checked, Vec<Problem>> {
 
 #[test]
 fn nobody_is_shown_more_problems_than_can_be_read() {
-    let keys: String = (0..200).map(|i| format!("  key{i}: 1\n")).collect();
-    let problems = parse(&format!("{}{keys}", good_with(""))).unwrap_err();
-    assert_eq!(problems.len(), 50);
+    let lines = |line: &str| (0..200).map(|i| format!("{}\n", line.replace('#', &i.to_string()))).collect::<String>();
+    let handoffs = lines("        - to: nobody#");
+    for bad in [
+        format!("{}{}", good_with(""), lines("  key#: 1")),
+        format!("{}{}", good_with(""), lines("  start: again#")),
+        good_with("").replace("        - to: refund\n", &handoffs),
+    ] {
+        assert_eq!(parse(&bad).unwrap_err().len(), 50);
+    }
+}
+
+#[test]
+fn agents_and_their_tools_are_bounded() {
+    let agents = |count: usize| (0..count).map(|i| format!("    a{i}: {{ description: A., instructions: A. }}\n")).collect::<String>();
+    let mesh = |count| {
+        format!(
+            "{HEAD}spec:\n  start: a0\n  mesh: true\n  models: {{ default: {{ provider: openai, name: m }} }}\n  agents:\n{}",
+            agents(count)
+        )
+    };
+    assert!(parse(&mesh(128)).is_ok());
+    let problems = parse(&mesh(129)).unwrap_err();
+    assert!(
+        problems[0]
+            .to_string()
+            .ends_with("spec.agents.a0: its tools, its handoffs and complete_task make 129; models take 128 tools at most"),
+        "{}",
+        problems[0]
+    );
+    assert_eq!(
+        shown(&parse(&mesh(257)).unwrap_err()),
+        ["manifest.yaml:8:3: spec.agents: there are 257 agents; 256 is the most, split the orchestration"]
+    );
 }
 
 // --------------------------------------------------------------------------------------------------- what is accepted
@@ -156,18 +188,25 @@ fn the_support_manifest_says_what_the_sample_says() {
     assert_eq!(warnings, []);
     assert_eq!(orchestration.name().as_str(), "support");
     assert_eq!(orchestration.start().as_str(), "triage");
-    let people: Vec<_> = orchestration.agents().map(|a| (a.display_name.as_str(), a.description.as_str(), a.instructions.as_str())).collect();
-    assert_eq!(people, [
-        ("OrderReturnAgent", "A customer support agent that handles order returns.", "Handle order return requests."),
-        ("OrderStatusAgent", "A customer support agent that checks order status.", "Handle order status requests."),
-        ("RefundAgent", "A customer support agent that handles refunds.", "Handle refund requests."),
-        ("TriageAgent", "A customer support agent that triages issues.", "Handle customer requests."),
-    ]);
-    assert_eq!(edges(&orchestration, "triage"), [
-        ("refund", "Transfer to this agent if the issue is refund related"),
-        ("order-status", "Transfer to this agent if the issue is order status related"),
-        ("order-return", "Transfer to this agent if the issue is order return related"),
-    ]);
+    let people: Vec<_> =
+        orchestration.agents().map(|a| (a.display_name.as_str(), a.description.as_str(), a.instructions.as_str())).collect();
+    assert_eq!(
+        people,
+        [
+            ("OrderReturnAgent", "A customer support agent that handles order returns.", "Handle order return requests."),
+            ("OrderStatusAgent", "A customer support agent that checks order status.", "Handle order status requests."),
+            ("RefundAgent", "A customer support agent that handles refunds.", "Handle refund requests."),
+            ("TriageAgent", "A customer support agent that triages issues.", "Handle customer requests."),
+        ]
+    );
+    assert_eq!(
+        edges(&orchestration, "triage"),
+        [
+            ("refund", "Transfer to this agent if the issue is refund related"),
+            ("order-status", "Transfer to this agent if the issue is order status related"),
+            ("order-return", "Transfer to this agent if the issue is order return related"),
+        ]
+    );
     assert_eq!(edges(&orchestration, "refund"), [("triage", "Transfer to this agent if the issue is not refund related")]);
     assert_eq!(edges(&orchestration, "order-status"), [("triage", "Transfer to this agent if the issue is not order status related")]);
     assert_eq!(edges(&orchestration, "order-return"), [("triage", "Transfer to this agent if the issue is not order return related")]);
@@ -231,25 +270,37 @@ fn the_script_plays_the_samples_output() {
     let replies = fs::read_to_string(folder("../examples/support/replies.txt")).unwrap();
     let messages: Vec<&str> = ["A customer is on the line."].into_iter().chain(replies.lines()).collect();
     assert_eq!(messages.len(), 7);
-    assert_eq!(play(&support().orchestration, &messages), [
-        "TriageAgent: Hello! Thank you for reaching out. How can I assist you today?",
-        "OrderStatusAgent: Sure, I can help you with that. Could you please provide me with your order ID?",
-        "OrderStatusAgent: Your order with ID 123 has been shipped and is expected to arrive in 2-3 days. Is there anything else I can assist you with?",
-        "OrderReturnAgent: I can help you with returning your order. Could you please provide the order ID for the return and the reason you'd like to return it?",
-        "OrderReturnAgent: Please provide the reason for returning the order with ID 321.",
-        "OrderReturnAgent: The return for your order with ID 321 has been successfully processed due to the broken item. Is there anything else I can assist you with?",
-        "Task is completed with summary: Handled order return for order ID 321 due to a broken item, and successfully processed the return.",
-    ]);
+    assert_eq!(
+        play(&support().orchestration, &messages),
+        [
+            "TriageAgent: Hello! Thank you for reaching out. How can I assist you today?",
+            "OrderStatusAgent: Sure, I can help you with that. Could you please provide me with your order ID?",
+            "OrderStatusAgent: Your order with ID 123 has been shipped and is expected to arrive in 2-3 days. Is there anything else I can assist you with?",
+            "OrderReturnAgent: I can help you with returning your order. Could you please provide the order ID for the return and the reason you'd like to return it?",
+            "OrderReturnAgent: Please provide the reason for returning the order with ID 321.",
+            "OrderReturnAgent: The return for your order with ID 321 has been successfully processed due to the broken item. Is there anything else I can assist you with?",
+            "Task is completed with summary: Handled order return for order ID 321 due to a broken item, and successfully processed the return.",
+        ]
+    );
 }
 
 #[test]
 fn the_script_also_knows_what_the_sample_does_not_show() {
     let orchestration = support().orchestration;
     for (messages, last) in [
-        (vec!["Hi", "I want my money back", "321", "broken", "bye"], "Task is completed with summary: Handled a refund for order ID 321 due to a broken item."),
+        (
+            vec!["Hi", "I want my money back", "321", "broken", "bye"],
+            "Task is completed with summary: Handled a refund for order ID 321 due to a broken item.",
+        ),
         (vec!["Hi", "bye"], "Task is completed with summary: The customer needed nothing further."),
-        (vec!["Where is my order? Track it", "I want a refund"], "RefundAgent: I can help you with your refund. Could you please provide the order ID and the reason you'd like your money back?"),
-        (vec!["What is the status?", "no idea"], "OrderStatusAgent: Sure, I can help you with that. Could you please provide me with your order ID?"),
+        (
+            vec!["Where is my order? Track it", "I want a refund"],
+            "RefundAgent: I can help you with your refund. Could you please provide the order ID and the reason you'd like your money back?",
+        ),
+        (
+            vec!["What is the status?", "no idea"],
+            "OrderStatusAgent: Sure, I can help you with that. Could you please provide me with your order ID?",
+        ),
     ] {
         assert_eq!(play(&orchestration, &messages).last().unwrap(), last);
     }
@@ -275,14 +326,17 @@ fn style_names_are_mapped_and_references_take_either_form() {
     assert_eq!(names, [("order-status-agent", "Status"), ("refund-agent", "Refund Agent"), ("triage-agent", "TriageAgent")]);
     assert_eq!(orchestration.start().as_str(), "triage-agent");
     // Without a text: the target's description, or something generated. The same edge twice: the last text.
-    assert_eq!(edges(&orchestration, "triage-agent"), [
-        ("refund-agent", "Hand the conversation over to Refund Agent."),
-        ("order-status-agent", "Knows orders."),
-    ]);
+    assert_eq!(
+        edges(&orchestration, "triage-agent"),
+        [("refund-agent", "Hand the conversation over to Refund Agent."), ("order-status-agent", "Knows orders."),]
+    );
     assert_eq!(edges(&orchestration, "refund-agent"), [("triage-agent", "Not refunds")]);
-    assert_eq!(shown(&warnings), [
-        "manifest.yaml:12:5: spec.agents[\"Refund Agent\"]: nothing says when to hand over to \"refund-agent\"; describe it, or say when on the handoff",
-    ]);
+    assert_eq!(
+        shown(&warnings),
+        [
+            "manifest.yaml:12:5: spec.agents[\"Refund Agent\"]: nothing says when to hand over to \"refund-agent\"; describe it, or say when on the handoff",
+        ]
+    );
 }
 
 #[test]
@@ -292,7 +346,8 @@ fn a_mesh_lets_everyone_hand_to_everyone_else() {
     b: { description: Does b., instructions: B. }
     c: { description: Does c., instructions: C. }
 ";
-    let text = |rest: &str| format!("{HEAD}spec:\n  start: b\n  models: {{ default: {{ provider: openai, name: m }} }}\n  {rest}\n  {agents}");
+    let text =
+        |rest: &str| format!("{HEAD}spec:\n  start: b\n  models: {{ default: {{ provider: openai, name: m }} }}\n  {rest}\n  {agents}");
     let Checked { orchestration, warnings } = good(&text("mesh: true"));
     assert_eq!(warnings, []);
     assert_eq!(edges(&orchestration, "a"), [("b", "Does b."), ("c", "Does c.")]);
@@ -302,10 +357,13 @@ fn a_mesh_lets_everyone_hand_to_everyone_else() {
     let explicit = text("mesh: true").replace("instructions: B.", "instructions: B., handoffs: [ { to: a } ]");
     let Checked { orchestration, warnings } = good(&explicit);
     assert_eq!((edges(&orchestration, "a").len(), edges(&orchestration, "b").len()), (0, 1));
-    assert_eq!(shown(&warnings), [
-        "manifest.yaml:7:9: spec.mesh: explicit handoffs turn the mesh off; remove this, or them",
-        "manifest.yaml:11:5: spec.agents.c: no handoff leads from \"b\" to \"c\"; add one, remove the agent, or set mesh: true where there is no handoff at all",
-    ]);
+    assert_eq!(
+        shown(&warnings),
+        [
+            "manifest.yaml:7:9: spec.mesh: explicit handoffs turn the mesh off; remove this, or them",
+            "manifest.yaml:11:5: spec.agents.c: no handoff leads from \"b\" to \"c\"; add one, remove the agent, or set mesh: true where there is no handoff at all",
+        ]
+    );
 
     // Without it, nobody hands over.
     let Checked { orchestration, warnings } = good(&text(""));
@@ -315,8 +373,10 @@ fn a_mesh_lets_everyone_hand_to_everyone_else() {
 
 #[test]
 fn tools_know_what_running_twice_may_do() {
-    let text = good_with("history: tools\n          payload: { type: object }").replace("instructions: Refund.", "instructions: Refund., tools: [ { from: shop }, { from: bank }, { from: texts, names: [look] } ]")
-        + "  tools:
+    let text = good_with("history: tools\n          payload: { type: object }").replace(
+        "instructions: Refund.",
+        "instructions: Refund., tools: [ { from: shop }, { from: bank }, { from: texts, names: [look] } ]",
+    ) + "  tools:
     shop:
       http:
         baseUrl: ${SHOP_URL:-https://shop.example/}
@@ -350,7 +410,10 @@ fn tools_know_what_running_twice_may_do() {
     let names: Vec<_> = orchestration.agent(&agent("refund")).unwrap().tools.iter().map(|tool| tool.name.as_str()).collect();
     assert_eq!(names, ["cancel_order", "get_order", "balance", "pay", "look"]);
     let effect = |name| tool(&orchestration, "refund", name).effect;
-    assert_eq!(["cancel_order", "get_order", "balance", "pay", "look"].map(effect), [Effect::SideEffect, Effect::ReadOnly, Effect::ReadOnly, Effect::SideEffect, Effect::ReadOnly]);
+    assert_eq!(
+        ["cancel_order", "get_order", "balance", "pay", "look"].map(effect),
+        [Effect::SideEffect, Effect::ReadOnly, Effect::ReadOnly, Effect::SideEffect, Effect::ReadOnly]
+    );
     let get_order = tool(&orchestration, "refund", "get_order");
     let ToolSource::Http { method, url, headers } = &get_order.source else { panic!("an HTTP tool") };
     assert_eq!((method.as_str(), url.as_str()), ("GET", "${SHOP_URL:-https://shop.example/}/orders/{id}"));
@@ -381,7 +444,10 @@ fn limits_and_people_have_defaults() {
 
 #[test]
 fn a_text_needs_no_quotes_and_a_number_stays_a_number() {
-    let text = good_with("").replace("name: gpt-5-mini", "name: 42, parameters: { temperature: 0.2, seed: 0x10, stop: \"1\", user: yes, logprobs: true, top_p: ~ }");
+    let text = good_with("").replace(
+        "name: gpt-5-mini",
+        "name: 42, parameters: { temperature: 0.2, seed: 0x10, stop: \"1\", user: yes, logprobs: true, top_p: ~ }",
+    );
     let Checked { orchestration, .. } = good(&text);
     let Some(Model::Endpoint(model)) = orchestration.model("default") else { panic!("an endpoint") };
     assert_eq!(model.name, "42");
@@ -393,14 +459,19 @@ fn a_text_needs_no_quotes_and_a_number_stays_a_number() {
 
 #[test]
 fn warnings_do_not_refuse() {
-    let text = good_with("").replace("instructions: Refund.", "instructions: \" \"").replace("name: gpt-5-mini", "name: m, apiVersion: \"1\", headers: { X-Api-Key: abc }")
+    let text = good_with("")
+        .replace("instructions: Refund.", "instructions: \" \"")
+        .replace("name: gpt-5-mini", "name: m, apiVersion: \"1\", headers: { X-Api-Key: abc }")
         + "    loner: { description: Waits., instructions: Wait. }\n";
-    assert_eq!(shown(&good(&text).warnings), [
-        "manifest.yaml:6:68: spec.models.default.apiVersion: only azure has an apiVersion; remove it",
-        "manifest.yaml:6:94: spec.models.default.headers.X-Api-Key: a definition is no place for secrets, everyone who runs it can read it; use ${VAR}",
-        "manifest.yaml:14:52: spec.agents.refund.instructions: the agent has no instructions; its model is told nothing but its handoffs",
-        "manifest.yaml:15:5: spec.agents.loner: no handoff leads from \"triage\" to \"loner\"; add one, remove the agent, or set mesh: true where there is no handoff at all",
-    ]);
+    assert_eq!(
+        shown(&good(&text).warnings),
+        [
+            "manifest.yaml:6:63: spec.models.default.apiVersion: only azure has an apiVersion; remove it",
+            "manifest.yaml:6:90: spec.models.default.headers.X-Api-Key: a definition is no place for secrets, everyone who runs it can read it; use ${VAR}",
+            "manifest.yaml:14:52: spec.agents.refund.instructions: the agent has no instructions; its model is told nothing but its handoffs",
+            "manifest.yaml:15:5: spec.agents.loner: no handoff leads from \"triage\" to \"loner\"; add one, remove the agent, or set mesh: true where there is no handoff at all",
+        ]
+    );
 }
 
 // ------------------------------------------------------------------------------------------------ what becomes of it
@@ -420,7 +491,8 @@ fn a_definition_survives_its_registration() {
 fn the_revision_is_of_what_is_said_not_of_how() {
     let revision = |text: &str| good(text).orchestration.revision().clone();
     let text = good_with("when: Refunds") + "  limits: { turnTimeout: 10m, attempts: 5 }\n";
-    let other_way = text.replace("turnTimeout: 10m, attempts: 5", "attempts: 5, turnTimeout: \"600s\"").replace("triage:\n", "triage: # a comment\n");
+    let other_way =
+        text.replace("turnTimeout: 10m, attempts: 5", "attempts: 5, turnTimeout: \"600s\"").replace("triage:\n", "triage: # a comment\n");
     assert_ne!(text, other_way);
     assert_eq!(revision(&text), revision(&other_way));
     assert_ne!(revision(&text), revision(&text.replace("Refunds", "refunds")));
@@ -493,7 +565,30 @@ fn edit(text: &mut Vec<char>, kind: u8, at: usize, length: usize, snippet: &str)
 }
 
 const SNIPPETS: [&str; 24] = [
-    "\t", "\n", "\n    ", "  ", "- ", ": ", "{", "}", "[", "]", "\"", "'", "#", "|\n", ">-\n", "*a", "&a ", "!t ", "${", "---\n", "~", "\u{0}", "é\u{1F980}", "triage: ",
+    "\t",
+    "\n",
+    "\n    ",
+    "  ",
+    "- ",
+    ": ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "\"",
+    "'",
+    "#",
+    "|\n",
+    ">-\n",
+    "*a",
+    "&a ",
+    "!t ",
+    "${",
+    "---\n",
+    "~",
+    "\u{0}",
+    "é\u{1F980}",
+    "triage: ",
 ];
 
 proptest! {

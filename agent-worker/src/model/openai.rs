@@ -88,15 +88,20 @@ impl OpenAi {
         let mut events = client.chat().create_stream_byot::<_, Chunk>(body).await.map_err(fault)?;
         let mut answer = Answer::of(&self.target);
         loop {
-            let idle = if answer.has_begun() { self.bounds.idle } else { self.bounds.request };
-            match timeout(idle, events.next()).await {
-                Ok(Some(chunk)) => answer.take(chunk.map_err(fault)?, tokens)?,
-                Ok(None) => return answer.finish(seen),
-                Err(_) => {
-                    return Err(Fault::passing(format!("{} fell silent for {idle:?} while it answered", self.target.shown)));
-                }
+            // Until the model begins to write, only the time of the whole request counts.
+            let chunk = match answer.has_begun() {
+                true => timeout(self.bounds.idle, events.next()).await.map_err(|_| self.silence())?,
+                false => events.next().await,
+            };
+            match chunk {
+                Some(chunk) => answer.take(chunk.map_err(fault)?, tokens)?,
+                None => return answer.finish(seen),
             }
         }
+    }
+
+    fn silence(&self) -> Fault {
+        Fault::passing(format!("{} fell silent for {:?} while it answered", self.target.shown, self.bounds.idle))
     }
 
     /// The pause before retry number `retry`, counted from 0: between nothing and twice as long each time, so that workers which failed

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use async_trait::async_trait;
 use protocol::event::Json;
@@ -24,7 +24,6 @@ const ERROR_BYTES_MAX: usize = 2 * 1024;
 ///
 /// Every request carries `Idempotency-Key` (the same for every run of the same call), `Baton-Epoch` (a service that remembers the
 /// highest can refuse a stale owner), `Baton-Conversation` and `traceparent`.
-#[derive(Debug)]
 pub struct HttpTool {
     method: Method,
     url: Template,
@@ -104,6 +103,13 @@ impl Tool for HttpTool {
         }
         let body = text(response, ANSWER_BYTES_MAX).await.map_err(|error| self.unanswered(&error))?;
         Ok(if body.is_empty() { status.to_string() } else { body })
+    }
+}
+
+impl fmt::Debug for HttpTool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL, too, may hold a secret of the environment.
+        f.debug_struct("HttpTool").field("method", &self.method).finish_non_exhaustive()
     }
 }
 

@@ -120,6 +120,12 @@ async fn a_call_whose_effect_is_unknown_says_so() {
 }
 
 #[test]
+fn no_secret_is_printed() {
+    let tool = tool("GET", "http://x/?token=${TOKEN}").unwrap();
+    assert_eq!(format!("{tool:?}"), "HttpTool { method: GET, .. }");
+}
+
+#[test]
 fn a_definition_that_cannot_be_used_is_refused() {
     for (method, url, expected) in [
         ("GET", "http://${NOWHERE}/", "its URL: the environment variable NOWHERE is not set: set it, or write ${NOWHERE:-default}"),

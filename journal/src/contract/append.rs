@@ -168,25 +168,24 @@ pub async fn without_a_stream_it_is_refused(broker: Shared) {
 /// Honest back pressure: what was acknowledged stays.
 pub async fn a_full_stream_refuses_and_takes_again_after_a_purge(broker: Shared) {
     broker.provision(&Plan { bytes_max: Some(64 * 1024), ..plan(LONG) }).await.unwrap();
-    let mut chats = Vec::new();
-    let refused = loop {
-        let mut chat = Chat::open(&broker, &format!("c{}", chats.len())).await;
-        let prepared = chat.saying(&"x".repeat(4096));
-        match broker.append(&prepared).await {
-            Append::Appended(seq) => chat.conversation.commit(prepared, seq).unwrap(),
-            Append::Refused(Refusal::NoSpace(_)) => break (chat, prepared),
+    let mut open: Vec<Chat> = Vec::new();
+    let (mut refused, prepared) = loop {
+        let mut chat = Chat::unopened(&broker, &format!("c{}", open.len()));
+        let opening = chat.opening();
+        match broker.append(&opening).await {
+            Append::Appended(seq) => chat.conversation.commit(opening, seq).unwrap(),
+            Append::Refused(Refusal::NoSpace(_)) => break (chat, opening),
             other => panic!("{other:?}"),
         }
-        chats.push(chat);
-        assert!(chats.len() < 100, "64 KiB hold no hundred entries of 4 KiB");
+        open.push(chat);
+        assert!(open.len() < 1000, "64 KiB hold no thousand entries");
     };
-    for chat in &chats {
+    for chat in &open {
         assert_eq!(chat.tail().await.unwrap().seq, chat.seq());
     }
-    for chat in &chats {
-        chat.purge(chat.seq()).await;
+    assert_eq!(refused.tail().await, None);
+    for chat in &open {
+        chat.purge(Seq(chat.seq().0 + 1)).await;
     }
-    chats[0].purge(Seq(chats[0].seq().0 + 1)).await;
-    let (mut chat, prepared) = refused;
-    chat.append(prepared).await;
+    refused.append(prepared).await;
 }

@@ -98,8 +98,8 @@ pub async fn a_question_gets_an_answer(broker: Shared) {
 /// The broker itself says that nobody listens: a dead process is noticed without waiting.
 pub async fn a_question_to_nobody_is_refused_at_once(broker: Shared) {
     let nobody = RequestError::NoResponders("alive.w1".to_owned());
-    assert_eq!(within("an answer", broker.ask("alive.w1", Bytes::new(), FOREVER)).await, Err(nobody.clone()));
-    assert_eq!(within("an answer", broker.ask_all("alive.w1", Bytes::new(), FOREVER)).await, Err(nobody));
+    assert_eq!(within("an answer", broker.ask("alive.w1", Bytes::new(), FOREVER)).await, Err(nobody));
+    assert_eq!(within("an answer", broker.ask_all("alive.w1", Bytes::new(), FOREVER)).await, Ok(Vec::new()));
 }
 
 /// The stream was dropped.

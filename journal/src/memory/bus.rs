@@ -104,7 +104,10 @@ impl Bus for Memory {
 
     async fn ask_all(&self, subject: &str, payload: Bytes, wait: Duration) -> Result<Vec<Bytes>, RequestError> {
         let deadline = Instant::now() + wait;
-        let mut arriving = self.send_request(subject, payload, wait).await?;
+        let mut arriving = match self.send_request(subject, payload, wait).await {
+            Err(RequestError::NoResponders(_)) => return Ok(Vec::new()),
+            arriving => arriving?,
+        };
         let mut answers = Vec::new();
         while let Ok(Some(answer)) = timeout_at(deadline, arriving.recv()).await {
             answers.push(answer.payload);

@@ -1,5 +1,6 @@
 //! An orchestration's stream: what was stored, in order, and the fence.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::conversation::Prepared;
@@ -11,7 +12,10 @@ use crate::follow::Scope;
 use crate::{Append, Refusal};
 
 /// The largest message, headers included: nats-server's default `max_payload`.
-pub(super) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// nats-server's limit for headers.
+const HEADER_BYTES_MAX: usize = 65_535;
 
 #[derive(Debug)]
 struct Kept {
@@ -52,35 +56,40 @@ impl Log {
 
     /// Stores a prepared entry behind the tail it was prepared on, or says why not.
     pub(super) fn append(&mut self, prepared: &Prepared, now_ms: u64) -> Append {
-        let bytes = bytes_of(&prepared.message);
-        if bytes > MESSAGE_BYTES_MAX {
-            return Append::Refused(Refusal::TooLarge { bytes, bytes_max: MESSAGE_BYTES_MAX });
+        if let Err(refusal) = check_size(&prepared.message) {
+            return Append::Refused(refusal);
         }
-        let subject = prepared.subject();
+        let (subject, expected) = (prepared.subject(), prepared.expected);
         let tail = self.entries(&subject.conversation).next_back().map_or(Seq(0), |stored| stored.seq);
-        if tail == prepared.expected {
-            return self.store(subject.clone(), prepared.message.clone(), now_ms);
+        match tail.cmp(&expected) {
+            Ordering::Equal => self.store(subject.clone(), prepared.message.clone(), now_ms),
+            Ordering::Greater => self.whose(prepared, tail),
+            Ordering::Less if self.last >= expected => Append::Gone,
+            Ordering::Less => Append::Unknown("the broker knows less of the conversation than its writer".to_owned()),
         }
+    }
+
+    /// Somebody wrote behind the expected tail. It may have been the writer of this very entry.
+    fn whose(&self, prepared: &Prepared, tail: Seq) -> Append {
         let id = prepared.message.headers.get(header::ID);
-        match self.at(&subject.conversation, subject.ordinal) {
+        match self.at(&prepared.subject().conversation, prepared.ordinal()) {
             Some(found) if found.headers.get(header::ID) == id => Append::Appended(found.seq),
             Some(_) => Append::Fenced { tail },
-            // Something followed the expected tail, at this very ordinal; that it is not there means that it was purged.
-            None if tail > prepared.expected || tail == Seq(0) => Append::Gone,
-            None => Append::Fenced { tail },
+            // Something must have followed the expected tail; that it is not there means that it was purged.
+            None => Append::Gone,
         }
     }
 
     /// Stores a message without asking the fence.
     pub(super) fn store(&mut self, subject: EntrySubject, message: Message, now_ms: u64) -> Append {
-        let bytes = bytes_of(&message) as u64;
+        let Message { subject: text, headers, payload } = message;
+        let stored = Stored { seq: Seq(self.last.0 + 1), time_ms: now_ms, subject: text, headers, payload };
+        let bytes = bytes_of(&stored);
         if let Some(bytes_max) = self.bytes_max.filter(|bytes_max| self.bytes + bytes > *bytes_max) {
             return Append::Refused(Refusal::NoSpace(format!("the stream holds at most {bytes_max} bytes")));
         }
         self.bytes += bytes;
-        self.last = Seq(self.last.0 + 1);
-        let Message { subject: text, headers, payload } = message;
-        let stored = Stored { seq: self.last, time_ms: now_ms, subject: text, headers, payload };
+        self.last = stored.seq;
         self.conversations.entry(subject.conversation.clone()).or_default().insert(self.last);
         self.kept.insert(self.last, Kept { subject, stored });
         Append::Appended(self.last)
@@ -118,16 +127,28 @@ impl Log {
         let Some(seqs) = self.conversations.get_mut(conversation) else { return };
         let rest = seqs.split_off(&below);
         for seq in std::mem::replace(seqs, rest) {
-            if let Some(Kept { stored, .. }) = self.kept.remove(&seq) {
-                let Stored { subject, headers, payload, .. } = stored;
-                self.bytes -= bytes_of(&Message { subject, headers, payload }) as u64;
-            }
+            self.bytes -= self.kept.remove(&seq).map_or(0, |kept| bytes_of(&kept.stored));
         }
     }
 }
 
-/// About what the message takes on the wire.
-fn bytes_of(message: &Message) -> usize {
-    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
-    message.subject.len() + headers + message.payload.len()
+fn header_bytes(message: &Message) -> usize {
+    message.headers.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum()
+}
+
+fn check_size(message: &Message) -> Result<(), Refusal> {
+    let bytes = header_bytes(message);
+    if bytes > HEADER_BYTES_MAX {
+        return Err(Refusal::TooLarge { bytes, bytes_max: HEADER_BYTES_MAX });
+    }
+    let bytes = bytes + message.payload.len();
+    if bytes > MESSAGE_BYTES_MAX {
+        return Err(Refusal::TooLarge { bytes, bytes_max: MESSAGE_BYTES_MAX });
+    }
+    Ok(())
+}
+
+fn bytes_of(stored: &Stored) -> u64 {
+    let headers: usize = stored.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    (stored.subject.len() + headers + stored.payload.len()) as u64
 }

@@ -49,13 +49,16 @@ impl Memory {
         }
         let stream = streams.entry(plan.orchestration.clone()).or_insert_with(|| Stream::new(plan));
         let what = format!("stream {name}");
-        same(&what, "number of replicas", &stream.replicas, &plan.replicas)?;
-        same(&what, "size limit in bytes", &stream.log.bytes_max(), &plan.bytes_max)?;
+        // More copies than planned do no harm, and a plan without a limit has no opinion on it.
+        same(&what, "num_replicas", &stream.replicas.min(plan.replicas), &plan.replicas)?;
+        if plan.bytes_max.is_some() {
+            same(&what, "max_bytes", &stream.log.bytes_max(), &plan.bytes_max)?;
+        }
         for agent in &plan.agents {
             let what = format!("consumer {} of stream {name}", subject::consumer(agent));
             if let Some(consumer) = stream.consumers.get(agent) {
-                same(&what, "ack wait", &consumer.ack_wait, &plan.ack_wait)?;
-                same(&what, "limit of pending acks", &consumer.ack_pending_max, &plan.ack_pending_max)?;
+                same(&what, "ack_wait", &consumer.ack_wait, &plan.ack_wait)?;
+                same(&what, "max_ack_pending", &consumer.ack_pending_max, &plan.ack_pending_max)?;
             } else {
                 create(what)?;
                 stream.consumers.insert(agent.clone(), Consumer::new(agent.clone(), plan.ack_wait, plan.ack_pending_max));

@@ -30,7 +30,7 @@ impl Bucket {
     fn check(&mut self, key: &str, expect: Expect) -> Result<(), StoreError> {
         // The broker's rule for keys.
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-/_=.".contains(c);
-        if key.is_empty() || key.starts_with('.') || key.ends_with('.') || !key.chars().all(is_allowed) {
+        if key.split('.').any(str::is_empty) || !key.chars().all(is_allowed) {
             return Err(StoreError::Refused(format!("{key:?} is not a key")));
         }
         self.forget_expired();
@@ -47,7 +47,9 @@ impl Bucket {
         self.check(key, expect)?;
         self.last_revision += 1;
         let revision = self.last_revision;
-        self.values.insert(key.to_owned(), (Value { bytes, revision }, ttl.map(|ttl| Instant::now() + ttl)));
+        // The broker counts in whole seconds.
+        let expires = ttl.map(|ttl| Instant::now() + Duration::from_secs(ttl.as_millis().div_ceil(1000).max(1) as u64));
+        self.values.insert(key.to_owned(), (Value { bytes, revision }, expires));
         Ok(revision)
     }
 
@@ -111,7 +113,10 @@ impl Store for Memory {
     async fn dead_letter(&self, orchestration: &OrchestrationName, agent: &AgentName, entry: &Stored, reason: &str) -> Result<(), StoreError> {
         let letter = DeadLetter { agent: agent.clone(), entry: entry.clone(), reason: reason.to_owned() };
         let keep = |stream: &mut Stream, _: &mut Chance| {
-            stream.dead.push(letter);
+            // Two workers may give the same entry up.
+            if stream.dead.iter().all(|dead| dead.entry.seq != letter.entry.seq) {
+                stream.dead.push(letter);
+            }
             Ok(())
         };
         self.ask_stream(orchestration, keep).await

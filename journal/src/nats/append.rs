@@ -48,6 +48,8 @@ pub(super) enum Verdict {
     Untaken(String),
     /// Not now, or not known.
     NotNow(String),
+    /// Larger than the stream takes.
+    TooLarge,
     /// Never.
     Refused(Refusal),
 }
@@ -82,6 +84,7 @@ fn judge(denied: Denied, expected: Seq) -> Verdict {
         // The code covers every error of the store; the limits are told apart by their text alone.
         code::STORE_FAILED if description.contains("maximum") => Verdict::Refused(Refusal::NoSpace(description)),
         code::STORE_FAILED => Verdict::NotNow(description),
+        code::MESSAGE_TOO_LARGE | code::HEADER_TOO_LARGE => Verdict::TooLarge,
         _ if status >= 500 || status == 429 => Verdict::NotNow(description),
         _ => Verdict::Refused(Refusal::Other(format!("{description} ({err_code})"))),
     }
@@ -103,8 +106,8 @@ pub(super) async fn append(link: &Link, prepared: &Prepared) -> Append {
 /// What follows from an attempt.
 enum Next {
     Done(Append),
-    Again,
-    Wait(Duration, String),
+    /// The same again after a while; if there is no time for that, it is unknown for this reason.
+    Again(Duration, String),
 }
 
 struct Publish<'a> {
@@ -141,21 +144,21 @@ impl<'a> Publish<'a> {
     async fn run(mut self) -> Append {
         let deadline = Instant::now() + APPEND_AT_MOST;
         loop {
-            let answer = self.link.request(self.to, Some(self.headers.clone()), self.payload.clone(), TRY_AT_MOST).await;
+            let at_most = TRY_AT_MOST.min(deadline.saturating_duration_since(Instant::now()));
+            let answer = self.link.request(self.to, Some(self.headers.clone()), self.payload.clone(), at_most).await;
             let next = match verdict(answer, self.expected) {
                 Verdict::Stored(seq) => Next::Done(Append::Appended(seq)),
                 Verdict::Above(tail) => self.whose(tail).await,
                 Verdict::Unsettled => self.settle().await,
                 Verdict::Untaken(_) if self.link.has_no_stream(&stream(&self.subject.orchestration)).await => self.no_stream(),
-                Verdict::Untaken(why) | Verdict::NotNow(why) => Next::Wait(REPEAT_AFTER, why),
-                Verdict::Refused(refusal) => Next::Done(Append::Refused(self.measured(refusal))),
+                Verdict::Untaken(why) | Verdict::NotNow(why) => Next::Again(REPEAT_AFTER, why),
+                Verdict::TooLarge => self.too_large().await,
+                Verdict::Refused(refusal) => Next::Done(Append::Refused(refusal)),
             };
             match next {
                 Next::Done(append) => return append,
-                Next::Again if Instant::now() < deadline => {}
-                Next::Wait(time, _) if Instant::now() + time < deadline => sleep(time).await,
-                Next::Wait(_, why) => return Append::Unknown(why),
-                Next::Again => return Append::Unknown("the conversation's tail does not settle".to_owned()),
+                Next::Again(after, _) if Instant::now() + after < deadline => sleep(after).await,
+                Next::Again(_, why) => return Append::Unknown(why),
             }
         }
     }
@@ -172,10 +175,10 @@ impl<'a> Publish<'a> {
             // that has not reached the tail cannot say so.
             Ok(None) => match self.tail().await {
                 Ok(Some(seen)) if seen >= tail => Next::Done(Append::Gone),
-                Ok(_) => Next::Wait(REPEAT_AFTER, "the broker's leader has not caught up".to_owned()),
-                Err(failure) => Next::Wait(REPEAT_AFTER, failure.to_string()),
+                Ok(_) => Next::Again(REPEAT_AFTER, "the broker's leader has not caught up".to_owned()),
+                Err(failure) => Next::Again(REPEAT_AFTER, failure.to_string()),
             },
-            Err(failure) => Next::Wait(REPEAT_AFTER, failure.to_string()),
+            Err(failure) => Next::Again(REPEAT_AFTER, failure.to_string()),
         }
     }
 
@@ -184,20 +187,20 @@ impl<'a> Publish<'a> {
         if self.unsettled < SETTLE_DOUBLINGS {
             let time = Duration::from_millis(1 << self.unsettled);
             self.unsettled += 1;
-            return Next::Wait(time, "the conversation's tail does not settle".to_owned());
+            return Next::Again(time, "the conversation's tail does not settle".to_owned());
         }
         match self.is_erased().await {
             Ok(true) => Next::Done(Append::Gone),
-            Ok(false) => Next::Wait(REPEAT_AFTER, "the broker knows less of the conversation than its writer".to_owned()),
-            Err(failure) => Next::Wait(REPEAT_AFTER, failure.to_string()),
+            Ok(false) => Next::Again(REPEAT_AFTER, "the broker knows less of the conversation than its writer".to_owned()),
+            Err(failure) => Next::Again(REPEAT_AFTER, failure.to_string()),
         }
     }
 
     /// Whether the leader's stream went past the expected entry and has neither it nor a later one of the conversation.
     /// A deposed leader that has not noticed yet fails the first half: it never had the entry.
     async fn is_erased(&self) -> Result<bool, Failure> {
-        let reached = self.link.last_seq(&stream(&self.subject.orchestration)).await?;
-        Ok(reached >= self.expected && self.tail().await?.is_none_or(|tail| tail < self.expected))
+        let info = self.link.stream_info(&stream(&self.subject.orchestration)).await?;
+        Ok(info.state.last_seq >= self.expected && self.tail().await?.is_none_or(|tail| tail < self.expected))
     }
 
     /// The conversation's last sequence, from the leader.
@@ -213,13 +216,14 @@ impl<'a> Publish<'a> {
         Next::Done(Append::Refused(Refusal::Other(why)))
     }
 
-    /// The stream's own limit may be lower than the one that was checked.
-    fn measured(&self, refusal: Refusal) -> Refusal {
-        match refusal {
-            Refusal::Other(why) if why.ends_with(&format!("({})", code::MESSAGE_TOO_LARGE)) => {
-                Refusal::TooLarge { bytes: self.bytes, bytes_max: MESSAGE_BYTES_MAX.min(self.bytes - 1) }
+    /// The stream's own limit is lower than the one that was checked.
+    async fn too_large(&self) -> Next {
+        match self.link.stream_info(&stream(&self.subject.orchestration)).await {
+            Ok(info) => {
+                let bytes_max = usize::try_from(info.config.max_msg_size).unwrap_or(MESSAGE_BYTES_MAX);
+                Next::Done(Append::Refused(Refusal::TooLarge { bytes: self.bytes, bytes_max }))
             }
-            other => other,
+            Err(failure) => Next::Again(REPEAT_AFTER, failure.to_string()),
         }
     }
 }

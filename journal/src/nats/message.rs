@@ -19,17 +19,20 @@ pub(super) fn outgoing(headers: &Headers) -> Result<HeaderMap, Failure> {
     Ok(map)
 }
 
+/// Names and values, a name once for each of its values.
+fn pairs(map: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    map.iter().flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())))
+}
+
 /// The bytes of a header block on the wire.
 pub(super) fn header_bytes(headers: &HeaderMap) -> usize {
-    let values = headers.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
-    let lines: usize = values.map(|(name, value)| name.as_str().len() + value.as_str().len() + ": \r\n".len()).sum();
+    let lines: usize = pairs(headers).map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum();
     "NATS/1.0\r\n\r\n".len() + lines
 }
 
 /// A message's headers without the broker's own. The client keeps them in no order; sorting gives them one.
 fn headers(map: &HeaderMap) -> Headers {
-    let values = map.iter().flat_map(|(name, values)| values.iter().map(move |value| (name.as_str(), value.as_str())));
-    let mut pairs: Vec<_> = values.collect();
+    let mut pairs: Vec<_> = pairs(map).collect();
     pairs.sort_unstable();
     Headers::from_pairs(pairs)
 }

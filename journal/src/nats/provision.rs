@@ -8,9 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::ids::{AgentName, OrchestrationName};
 use protocol::subject;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::request::{Failure, Link, code};
@@ -34,12 +32,16 @@ const STREAM_SETTINGS: [&str; 13] = [
     "subjects", "retention", "discard", "storage", "max_age", "max_msgs", "max_msgs_per_subject", "allow_direct", "allow_msg_ttl",
     "allow_rollup_hdrs", "deny_delete", "deny_purge", "sealed",
 ];
-const CONSUMER_SETTINGS: [&str; 7] =
-    ["filter_subject", "ack_policy", "deliver_policy", "max_deliver", "replay_policy", "headers_only", "deliver_subject"];
+const CONSUMER_SETTINGS: [&str; 9] = [
+    "filter_subject", "ack_policy", "ack_wait", "max_ack_pending", "deliver_policy", "max_deliver", "replay_policy", "headers_only",
+    "deliver_subject",
+];
 
-/// Settings that must be at least so large; a negative number is "without limit".
-const STREAM_FLOORS: [&str; 3] = ["num_replicas", "max_bytes", "max_msg_size"];
-const CONSUMER_FLOORS: [&str; 2] = ["ack_wait", "max_ack_pending"];
+/// Settings of a stream that may be larger; a negative number is "without limit".
+const STREAM_FLOORS: [&str; 2] = ["num_replicas", "max_msg_size"];
+
+/// The one setting that is compared only where the plan says something.
+const BYTES_MAX: &str = "max_bytes";
 
 /// The stream behind an orchestration's bucket.
 pub(super) fn bucket_stream(orchestration: &OrchestrationName) -> String {
@@ -156,22 +158,24 @@ struct Thing {
     create: String,
     config: Json,
     body: Json,
-    settings: &'static [&'static str],
-    floors: &'static [&'static str],
+    equal: Vec<&'static str>,
+    at_least: &'static [&'static str],
 }
 
 impl Thing {
     fn stream(what: &str, config: &Stream) -> Result<Self, ProvisionError> {
         let name = &config.name;
         let json = to_json(config)?;
+        let mut equal = STREAM_SETTINGS.to_vec();
+        equal.extend((config.max_bytes >= 0).then_some(BYTES_MAX));
         Ok(Self {
             what: format!("{what} {name}"),
             info: format!("STREAM.INFO.{name}"),
             create: format!("STREAM.CREATE.{name}"),
             body: json.clone(),
             config: json,
-            settings: &STREAM_SETTINGS,
-            floors: &STREAM_FLOORS,
+            equal,
+            at_least: &STREAM_FLOORS,
         })
     }
 
@@ -185,22 +189,26 @@ impl Thing {
             create: format!("CONSUMER.CREATE.{stream}.{name}.{filter}"),
             body: json!({ "stream_name": stream, "config": json, "action": "create" }),
             config: json,
-            settings: &CONSUMER_SETTINGS,
-            floors: &CONSUMER_FLOORS,
+            equal: CONSUMER_SETTINGS.to_vec(),
+            at_least: &[],
         })
     }
 
     /// The first setting in which what was found is not what it must be.
     fn difference(&self, found: &Json) -> Option<ProvisionError> {
-        let differs = |setting: &'static str| ProvisionError::Differs {
-            what: self.what.clone(),
-            setting,
-            found: shown(found.get(setting)),
-            expected: shown(self.config.get(setting)),
+        let pair = |setting: &str| (found.get(setting), self.config.get(setting));
+        let differs = |setting: &&&str| {
+            let (found, expected) = pair(setting);
+            !is_equal(found, expected)
         };
-        let equal = self.settings.iter().find(|setting| !is_equal(found.get(**setting), self.config.get(**setting)));
-        let below = || self.floors.iter().find(|setting| !is_at_least(found.get(**setting), self.config.get(**setting)));
-        equal.or_else(below).map(|setting| differs(setting))
+        let is_below = |setting: &&&str| {
+            let (found, expected) = pair(setting);
+            limit(found) < limit(expected)
+        };
+        let setting = *self.equal.iter().find(differs).or_else(|| self.at_least.iter().find(is_below))?;
+        let (found, expected) = pair(setting);
+        let (found, expected) = (shown(setting, found), shown(setting, expected));
+        Some(ProvisionError::Differs { what: self.what.clone(), setting, found, expected })
     }
 }
 
@@ -214,19 +222,19 @@ fn is_equal(found: Option<&Json>, expected: Option<&Json>) -> bool {
     found == expected || (is_off(found) && is_off(expected))
 }
 
-fn is_at_least(found: Option<&Json>, expected: Option<&Json>) -> bool {
-    let limit = |value: Option<&Json>| {
-        let number = value.and_then(Json::as_i64).unwrap_or(-1);
-        if number < 0 { i64::MAX } else { number }
-    };
-    limit(found) >= limit(expected)
+fn limit(value: Option<&Json>) -> i64 {
+    let number = value.and_then(Json::as_i64).unwrap_or(-1);
+    if number < 0 { i64::MAX } else { number }
 }
 
-fn shown(value: Option<&Json>) -> String {
+fn shown(setting: &str, value: Option<&Json>) -> String {
     match value {
         None | Some(Json::Null) => "not set".to_owned(),
         Some(Json::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
+        Some(value) => match value.as_u64() {
+            Some(nanos) if ["ack_wait", "max_age"].contains(&setting) => format!("{:?}", Duration::from_nanos(nanos)),
+            _ => value.to_string(),
+        },
     }
 }
 
@@ -300,27 +308,23 @@ impl Link {
         struct Info {
             config: Json,
         }
-        match self.ask_to_provision::<Info>(&thing.info, &json!({})).await {
+        match self.api::<Info>(&thing.info, &json!({})).await {
             Ok(info) => Ok(Some(info.config)),
             Err(failure) if failure.is(code::STREAM_NOT_FOUND) || failure.is(code::CONSUMER_NOT_FOUND) => Ok(None),
-            Err(failure) => Err(self.explain(failure)),
+            Err(failure) => Err(self.explain(&failure)),
         }
     }
 
     /// Whether this process has made it; if not, another one was faster, and it is verified like any other.
     async fn create(&self, thing: &Thing) -> Result<bool, ProvisionError> {
-        match self.ask_to_provision::<Json>(&thing.create, &thing.body).await {
+        match self.api::<Json>(&thing.create, &thing.body).await {
             Ok(_) => Ok(true),
             Err(failure) if failure.is(code::STREAM_NAME_IN_USE) || failure.is(code::CONSUMER_EXISTS) => Ok(false),
-            Err(failure) => Err(self.explain(failure)),
+            Err(failure) => Err(self.explain(&failure)),
         }
     }
 
-    async fn ask_to_provision<T: DeserializeOwned>(&self, verb: &str, body: &Json) -> Result<T, Failure> {
-        self.api(verb, body).await
-    }
-
-    fn explain(&self, failure: Failure) -> ProvisionError {
+    fn explain(&self, failure: &Failure) -> ProvisionError {
         let is_off = matches!(failure, Failure::NoResponders(_)) && !self.server().jetstream;
         if is_off || failure.is(code::NOT_ENABLED) || failure.is(code::NOT_ENABLED_FOR_ACCOUNT) {
             return ProvisionError::NoJetStream;
@@ -356,14 +360,22 @@ mod tests {
     }
 
     #[test]
-    fn more_than_planned_will_do_and_less_will_not() {
-        let thing = Thing::stream("stream", &journal(&Plan { replicas: 3, bytes_max: Some(1_000), ..plan() })).unwrap();
+    fn more_replicas_than_planned_will_do_and_fewer_will_not() {
+        let thing = Thing::stream("stream", &journal(&Plan { replicas: 3, ..plan() })).unwrap();
         let mut found = thing.config.clone();
         found["num_replicas"] = json!(5);
-        found["max_bytes"] = json!(-1);
-        assert_eq!(thing.difference(&found), None);
+        found["max_bytes"] = json!(7);
+        assert_eq!(thing.difference(&found), None, "the plan says nothing of bytes");
         found["num_replicas"] = json!(1);
-        let setting = |error| matches!(error, Some(ProvisionError::Differs { setting: "num_replicas", .. }));
-        assert!(setting(thing.difference(&found)));
+        assert!(matches!(thing.difference(&found), Some(ProvisionError::Differs { setting: "num_replicas", .. })));
+    }
+
+    #[test]
+    fn times_are_shown_as_times() {
+        let plan = plan();
+        let mut found = Thing::consumer(&plan, &plan.agents[0]).unwrap().config;
+        found["ack_wait"] = json!(30_000_000_000_u64);
+        let text = Thing::consumer(&plan, &plan.agents[0]).unwrap().difference(&found).unwrap().to_string();
+        assert!(text.contains("its ack_wait is 30s and must be 4s"), "{text}");
     }
 }

@@ -99,13 +99,12 @@ impl Pull {
     /// The next delivery, or why there will be none. Cancel-safe.
     pub(super) async fn next(&mut self) -> Pulled {
         loop {
-            let Self { deliveries, connection, violations, forbidden, .. } = &mut *self;
-            let silence = sleep_until(self.heard + SILENCE);
-            let is_waiting = self.outstanding > 0;
+            let (silence, is_waiting) = (sleep_until(self.heard + SILENCE), self.outstanding > 0);
+            let Self { deliveries, connection, violations, forbidden, generation, .. } = &mut *self;
             let message = tokio::select! {
                 biased;
                 message = deliveries.next() => message,
-                () = broken(connection, self.generation) => return Pulled::Void(Void::Lost("the connection")),
+                () = broken(connection, *generation) => return Pulled::Void(Void::Lost("the connection")),
                 () = violated(violations, forbidden) => {
                     return Pulled::Void(Void::Refused(format!("this login is not permitted to publish to {}", self.to)));
                 }

@@ -23,6 +23,23 @@ const BATCH_MAX: usize = 512;
 /// A batch ends when nothing comes for so long.
 const BATCH_PAUSE_AT_MOST: Duration = Duration::from_secs(2);
 
+/// As much of a stream's information as matters to readers and writers.
+#[derive(Debug, Deserialize)]
+pub(super) struct StreamInfo {
+    pub(super) config: StreamLimits,
+    pub(super) state: StreamState,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StreamLimits {
+    pub(super) max_msg_size: i64,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct StreamState {
+    pub(super) last_seq: Seq,
+}
+
 impl Link {
     /// The last message under a filter, from the leader.
     pub(super) async fn last_from_leader(&self, stream: &str, filter: &str) -> Result<Option<Stored>, Failure> {
@@ -52,23 +69,14 @@ impl Link {
         }
     }
 
-    /// The last sequence that a stream's leader has given.
-    pub(super) async fn last_seq(&self, stream: &str) -> Result<Seq, Failure> {
-        #[derive(Deserialize)]
-        struct Info {
-            state: State,
-        }
-        #[derive(Deserialize)]
-        struct State {
-            last_seq: u64,
-        }
-        let info: Info = self.api(&format!("STREAM.INFO.{stream}"), &json!({})).await?;
-        Ok(Seq(info.state.last_seq))
+    /// What a stream's leader tells of it.
+    pub(super) async fn stream_info(&self, stream: &str) -> Result<StreamInfo, Failure> {
+        self.api(&format!("STREAM.INFO.{stream}"), &json!({})).await
     }
 
     /// Whether there is no such stream, rather than one without a leader at the moment: only the first is final.
     pub(super) async fn has_no_stream(&self, stream: &str) -> bool {
-        self.last_seq(stream).await.is_err_and(|failure| failure.is(code::STREAM_NOT_FOUND))
+        self.stream_info(stream).await.is_err_and(|failure| failure.is(code::STREAM_NOT_FOUND))
     }
 
     /// The entry at one ordinal, from the leader.

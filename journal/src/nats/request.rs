@@ -154,6 +154,7 @@ impl Link {
         let Some(generation) = up(&mut connection, deadline).await else {
             return Err(Failure::Unanswered("there is no connection to the broker".to_owned()));
         };
+        let forbidden = Violation::Publish(subject.into());
         let timeout = Some(Some(deadline.saturating_duration_since(Instant::now())));
         let request = Request { payload: Some(payload), headers, timeout, inbox: None };
         tokio::select! {
@@ -164,7 +165,7 @@ impl Link {
                 RequestErrorKind::Other => Failure::Unanswered(error.to_string()),
                 RequestErrorKind::InvalidSubject | RequestErrorKind::MaxPayloadExceeded => Failure::Invalid(error.to_string()),
             }),
-            () = violated(&mut violations, &Violation::Publish(subject.into())) => Err(Failure::NotPermitted(subject.to_owned())),
+            () = violated(&mut violations, &forbidden) => Err(Failure::NotPermitted(subject.to_owned())),
             () = broken(&mut connection, generation) => Err(Failure::Unanswered("the connection to the broker broke".to_owned())),
         }
     }

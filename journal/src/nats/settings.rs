@@ -211,15 +211,13 @@ impl Context {
         let read = std::fs::read(&path).map_err(|error| error.to_string());
         let parsed = read.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).map_err(|error| error.to_string()));
         let context = parsed.map_err(|why| SettingsError::Context { name: name.to_owned(), path, why })?;
-        let unsupported = [
-            ("nsc", &context.nsc),
-            ("socks_proxy", &context.socks_proxy),
-            ("jetstream_domain", &context.jetstream_domain),
-        ];
-        match unsupported.into_iter().find(|(_, value)| value.is_some()) {
-            Some((key, _)) => Err(SettingsError::Unsupported { name: name.to_owned(), key }),
-            None => Ok(context),
+        let Self { nsc, socks_proxy, jetstream_domain, .. } = &context;
+        for (key, value) in [("nsc", nsc), ("socks_proxy", socks_proxy), ("jetstream_domain", jetstream_domain)] {
+            if value.is_some() {
+                return Err(SettingsError::Unsupported { name: name.to_owned(), key });
+            }
         }
+        Ok(context)
     }
 }
 

@@ -241,6 +241,7 @@ fn stored(verdict: Verdict) -> Result<Seq, StoreError> {
         Verdict::Stored(seq) => Ok(seq),
         Verdict::Untaken(why) | Verdict::NotNow(why) => Err(StoreError::Unavailable(why)),
         Verdict::Refused(refusal) => Err(StoreError::Refused(refusal.to_string())),
+        Verdict::TooLarge => Err(StoreError::Refused("it is larger than the broker takes".to_owned())),
         Verdict::Above(_) | Verdict::Unsettled => Err(StoreError::Refused("the broker expected another sequence".to_owned())),
     }
 }

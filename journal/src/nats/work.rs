@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::message::delivered;
 use super::pull::{Pull, Pulled, Void};
-use super::request::{Failure, SharedLink, code};
+use super::request::{SharedLink, code};
 use crate::{Settle, WorkError, WorkItem, WorkSource};
 
 /// How long a slot that became free waits for others: many slots then cost one order. A turn of a model takes a

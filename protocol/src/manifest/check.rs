@@ -78,10 +78,7 @@ fn limits(spec: LimitsSpec, findings: &mut Findings) -> Limits {
 }
 
 fn human(spec: HumanSpec) -> Human {
-    Human {
-        on_message: spec.on_message.unwrap_or_default(),
-        return_to_start: spec.return_to_start.unwrap_or_default(),
-    }
+    Human { on_message: spec.on_message.unwrap_or_default(), return_to_start: spec.return_to_start.unwrap_or_default() }
 }
 
 fn positive(at: &KeyPath, value: Option<u32>, default: u32, findings: &mut Findings) -> u32 {

@@ -8,11 +8,8 @@ use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer,
 use serde::{Deserialize, forward_to_deserialize_any};
 
 use super::names::hint;
-use super::problem::{KeyPath, Place, Problem, Step};
+use super::problem::{KeyPath, PROBLEMS_MAX, Place, Problem, Step};
 use super::yaml::{Entry, Kind, Node};
-
-/// More than anyone corrects in one go.
-const PROBLEMS_MAX: usize = 50;
 
 /// Reads a value from a tree. Each error becomes a problem and a hole, and reading begins anew: one pass per problem finds
 /// them all, and none is the consequence of another.
@@ -89,7 +86,11 @@ impl de::Error for Error {
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(format!("{:?} cannot stand here{}", variant.chars().take(40).collect::<String>(), hint(variant, expected.iter().copied())))
+        Self::new(format!(
+            "{:?} cannot stand here{}",
+            variant.chars().take(40).collect::<String>(),
+            hint(variant, expected.iter().copied())
+        ))
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
@@ -121,7 +122,9 @@ impl<'de> Deserializer<'de> for &'de Node {
         match &self.kind {
             Kind::Scalar { text, plain } => scalar(text, *plain, visitor),
             Kind::List(items) => visitor.visit_seq(Items(items.iter().enumerate())),
-            Kind::Map(entries) => visitor.visit_map(Entries { entries: entries.iter(), value: None }).map_err(|error| excuse(error, entries)),
+            Kind::Map(entries) => {
+                visitor.visit_map(Entries { entries: entries.iter(), value: None }).map_err(|error| excuse(error, entries))
+            }
             // Holes are passed over by what holds them; only the root can get here.
             Kind::Hole => Err(Error { message: None, ..Error::new(String::new()) }),
         }
@@ -146,27 +149,15 @@ impl<'de> Deserializer<'de> for &'de Node {
         }
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        words: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, words: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         match &self.kind {
             Kind::Scalar { text, .. } => visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(text.as_str())),
-            Kind::List(_) | Kind::Map(_) | Kind::Hole => {
-                Err(Error::new(format!("expected one word of {}", words.join(", "))))
-            }
+            Kind::List(_) | Kind::Map(_) | Kind::Hole => Err(Error::new(format!("expected one word of {}", words.join(", ")))),
         }
     }
 
     /// A list of a struct's values, which serde would take, is not a manifest's way.
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn deserialize_struct<V: Visitor<'de>>(self, _: &'static str, _: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         match &self.kind {
             Kind::List(_) => Err(de::Error::invalid_type(Unexpected::Seq, &visitor)),
             Kind::Scalar { .. } | Kind::Map(_) | Kind::Hole => self.deserialize_any(visitor),
@@ -250,9 +241,9 @@ impl<'de> MapAccess<'de> for Entries<'de> {
         self.value = self.entries.by_ref().find(|entry| entry.value.kind != Kind::Hole);
         let Some(entry) = self.value else { return Ok(None) };
         let key: StrDeserializer<'_, Error> = entry.key.as_str().into_deserializer();
-        seed.deserialize(key).map(Some).map_err(|error| {
-            Error { place: Some(entry.place.clone()), ..error }.within(Step::Key(entry.key.clone()))
-        })
+        seed.deserialize(key)
+            .map(Some)
+            .map_err(|error| Error { place: Some(entry.place.clone()), ..error }.within(Step::Key(entry.key.clone())))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {

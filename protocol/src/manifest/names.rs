@@ -11,9 +11,7 @@ pub fn kebab(text: &str) -> String {
         // A word begins at an upper-case letter after a lower-case one, and at the last capital of `HTTPServer`.
         let begins_word = c.is_ascii_uppercase()
             && before.is_some_and(|b| {
-                b.is_ascii_lowercase()
-                    || b.is_ascii_digit()
-                    || (b.is_ascii_uppercase() && after.is_some_and(char::is_ascii_lowercase))
+                b.is_ascii_lowercase() || b.is_ascii_digit() || (b.is_ascii_uppercase() && after.is_some_and(char::is_ascii_lowercase))
             });
         let separates = c.is_whitespace() || c == '_' || c == '.' || c == '-';
         if (begins_word || separates) && !name.is_empty() && !name.ends_with('-') {
@@ -29,12 +27,13 @@ pub fn kebab(text: &str) -> String {
 
 /// The candidate that `text` is most likely a misspelling of, if one is near enough.
 pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Nobody means anything by a very long name, and the distance is quadratic.
+    // Nobody means anything by a very long name, and the distance takes quadratic time.
     if text.chars().count() > 80 {
         return None;
     }
     let wanted = text.to_ascii_lowercase();
-    let near = 1 + wanted.chars().count() / 3;
+    let length = wanted.chars().count();
+    let near = (length / 3).max(usize::from(length > 1));
     candidates
         .into_iter()
         .map(|candidate| (distance(&wanted, &candidate.to_ascii_lowercase()), candidate))
@@ -100,7 +99,8 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in [("", "abc", 3), ("refnd", "refund", 1), ("refudn", "refund", 1), ("kitten", "sitting", 3), ("é", "e", 1)] {
+        for (a, b, expected) in [("", "abc", 3), ("refnd", "refund", 1), ("refudn", "refund", 1), ("kitten", "sitting", 3), ("é", "e", 1)]
+        {
             assert_eq!(distance(a, b), expected, "{a} {b}");
             assert_eq!(distance(b, a), expected, "{b} {a}");
         }

@@ -108,7 +108,10 @@ impl fmt::Display for Problem {
     }
 }
 
-/// What a check has found so far.
+/// More than anyone corrects in one go.
+pub(crate) const PROBLEMS_MAX: usize = 50;
+
+/// What a check has found so far, up to [`PROBLEMS_MAX`] errors.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) errors: Vec<Problem>,
@@ -117,6 +120,9 @@ pub(crate) struct Findings {
 
 impl Findings {
     pub(crate) fn error(&mut self, path: &KeyPath, message: impl Into<String>) {
+        if self.errors.len() == PROBLEMS_MAX {
+            return;
+        }
         self.errors.push(Problem { place: None, path: path.clone(), message: message.into() });
     }
 

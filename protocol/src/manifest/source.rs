@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::de;
-use super::problem::{KeyPath, Place, Problem};
+use super::problem::{KeyPath, PROBLEMS_MAX, Place, Problem};
 use super::yaml::{self, Entry, Kind, Node};
 use super::{Checked, Manifest};
 
@@ -11,7 +11,7 @@ use super::{Checked, Manifest};
 /// that the manifest names, relative to the manifest, or says why it cannot.
 ///
 /// # Errors
-/// Everything that is wrong, each problem with its place, in the order of the file: what is no YAML; else every key and
+/// Everything that is wrong (but no more than 50 things), each problem with its place, in the order of the file: what is no YAML; else every key and
 /// value of the wrong shape; else everything that [`Manifest::check`] refuses.
 ///
 /// ```
@@ -31,11 +31,7 @@ use super::{Checked, Manifest};
 ///     r#"hello.yaml:5:10: spec.start: there is no agent "greter"; did you mean "greeter"?"#
 /// );
 /// ```
-pub fn parse(
-    text: &str,
-    file_name: &str,
-    read_file: &mut dyn FnMut(&str) -> Result<String, String>,
-) -> Result<Checked, Vec<Problem>> {
+pub fn parse(text: &str, file_name: &str, read_file: &mut dyn FnMut(&str) -> Result<String, String>) -> Result<Checked, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut root = yaml::read(text, &Arc::from(file_name), &KeyPath::default(), &mut problems);
     inline_files(&mut root, read_file, &mut problems);
@@ -58,15 +54,12 @@ pub fn parse(
 
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by(|a, b| a.place.cmp(&b.place));
+    problems.truncate(PROBLEMS_MAX);
     problems
 }
 
 /// Puts the content of the files that are named in place of their names, each node keeping the place it was read from.
-fn inline_files(
-    root: &mut Node,
-    read_file: &mut dyn FnMut(&str) -> Result<String, String>,
-    problems: &mut Vec<Problem>,
-) {
+fn inline_files(root: &mut Node, read_file: &mut dyn FnMut(&str) -> Result<String, String>, problems: &mut Vec<Problem>) {
     let Some(spec) = root.get_mut("spec") else { return };
     for (section, file_key, key) in [("agents", "instructionsFile", "instructions"), ("models", "scriptFile", "script")] {
         let Some(section_node) = spec.get_mut(section) else { continue };
@@ -97,9 +90,8 @@ fn inline_files(
 /// A manifest names files beside or below it: what it is made of can be copied as one folder, and it cannot be made to show
 /// a file of the machine that reads it.
 fn within_folder(file_name: &str) -> Result<(), String> {
-    let leaves = file_name.starts_with(['/', '\\', '~'])
-        || file_name.contains(':')
-        || file_name.split(['/', '\\']).any(|part| part == "..");
+    let leaves =
+        file_name.starts_with(['/', '\\', '~']) || file_name.contains(':') || file_name.split(['/', '\\']).any(|part| part == "..");
     if file_name.is_empty() || leaves {
         return Err("name a file beside the manifest or in a folder below it".to_owned());
     }

@@ -138,10 +138,7 @@ mod tests {
 
     #[test]
     fn only_a_word_in_braces_is_an_argument() {
-        assert_eq!(
-            arguments(r#"{"id": "{order_id}", {"#),
-            [Part::Text(r#"{"id": ""#), Part::Argument("order_id"), Part::Text(r#"", {"#)]
-        );
+        assert_eq!(arguments(r#"{"id": "{order_id}", {"#), [Part::Text(r#"{"id": ""#), Part::Argument("order_id"), Part::Text(r#"", {"#)]);
         assert_eq!(arguments("costs ${price}"), [Part::Text("costs $"), Part::Argument("price")]);
         assert_eq!(arguments("{{a}}é"), [Part::Text("{"), Part::Argument("a"), Part::Text("}é")]);
         assert_eq!(arguments(""), []);
@@ -151,11 +148,7 @@ mod tests {
     fn urls_know_both() {
         assert_eq!(
             url("${BASE:-http://x}/orders/{id}"),
-            Ok(vec![
-                Part::Variable { name: "BASE", default: Some("http://x") },
-                Part::Text("/orders/"),
-                Part::Argument("id"),
-            ])
+            Ok(vec![Part::Variable { name: "BASE", default: Some("http://x") }, Part::Text("/orders/"), Part::Argument("id"),])
         );
         assert_eq!(url("/a/{b c}"), Err(InvalidTemplate::StrayBrace('{')));
         assert_eq!(url("/a}"), Err(InvalidTemplate::StrayBrace('}')));

@@ -3,6 +3,7 @@
 //! Only what a manifest needs: one document; no anchors, aliases, tags or directives, so that nothing can expand and a value
 //! means what stands there; keys are texts and stand once; bounded size and depth.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput, options};
@@ -75,9 +76,7 @@ impl Node {
 
     fn place_from<'a>(&'a self, key_place: &'a Place, steps: &[Step]) -> &'a Place {
         let inner = steps.split_first().and_then(|(first, rest)| match (first, &self.kind) {
-            (Step::Key(_), Kind::Map(entries)) => {
-                entries.iter().find(|e| e.is(first)).map(|e| e.value.place_from(&e.place, rest))
-            }
+            (Step::Key(_), Kind::Map(entries)) => entries.iter().find(|e| e.is(first)).map(|e| e.value.place_from(&e.place, rest)),
             (Step::Index(index), Kind::List(items)) => items.get(*index).map(|item| item.place_from(&item.place, rest)),
             (Step::Key(_) | Step::Index(_), _) => None,
         });
@@ -145,22 +144,18 @@ impl<'t> Reader<'t> {
     }
 
     fn node(&mut self, event: Event<'t>, span: &Span, at: &KeyPath, depth: usize) -> Result<Node, Problem> {
-        if depth > DEPTH_MAX {
-            return Err(self.problem(span, at, TOO_DEEP));
-        }
         if event.tag().is_some() {
             return Err(self.problem(span, at, "tags (!…) are not part of a manifest; put the text in quotes"));
         }
         let place = self.place(span);
         let kind = match event {
             Event::Alias(_) => return Err(self.problem(span, at, NO_ALIASES)),
-            Event::Scalar(_, _, anchor, _) | Event::SequenceStart(_, anchor, _) | Event::MappingStart(_, anchor, _)
-                if anchor != 0 =>
-            {
+            Event::Scalar(_, _, anchor, _) | Event::SequenceStart(_, anchor, _) | Event::MappingStart(_, anchor, _) if anchor != 0 => {
                 return Err(self.problem(span, at, NO_ALIASES));
             }
-            Event::Scalar(text, style, ..) => {
-                Kind::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain }
+            Event::Scalar(text, style, ..) => Kind::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain },
+            Event::SequenceStart(..) | Event::MappingStart(..) if depth == DEPTH_MAX => {
+                return Err(self.problem(span, at, TOO_DEEP));
             }
             Event::SequenceStart(..) => Kind::List(self.items(at, depth)?),
             Event::MappingStart(..) => Kind::Map(self.entries(at, depth)?),
@@ -182,6 +177,7 @@ impl<'t> Reader<'t> {
 
     fn entries(&mut self, at: &KeyPath, depth: usize) -> Result<Vec<Entry>, Problem> {
         let mut entries: Vec<Entry> = Vec::new();
+        let mut places: BTreeMap<String, Place> = BTreeMap::new();
         loop {
             let (event, span) = self.next(at)?;
             if event == Event::MappingEnd {
@@ -194,13 +190,15 @@ impl<'t> Reader<'t> {
             let (event, value_span) = self.next(&inner)?;
             let value = self.node(event, &value_span, &inner, depth + 1)?;
             let place = self.place(&span);
-            match entries.iter().find(|entry| entry.key == key) {
-                Some(first) => {
-                    let (line, column) = (first.place.line, first.place.column);
+            match places.get(&key) {
+                Some(Place { line, column, .. }) => {
                     let message = format!("the key {key:?} stands here twice, first at {line}:{column}; keep one");
                     self.duplicates.push(Problem { place: Some(place), path: inner, message });
                 }
-                None => entries.push(Entry { key, place, value }),
+                None => {
+                    places.insert(key.clone(), place.clone());
+                    entries.push(Entry { key, place, value });
+                }
             }
         }
     }
@@ -220,9 +218,7 @@ impl<'t> Reader<'t> {
         let message = match error.kind() {
             ErrorKind::RecursionLimitExceeded => TOO_DEEP.to_owned(),
             ErrorKind::UnknownAnchor => NO_ALIASES.to_owned(),
-            _ if self.is_variable(error.marker()) => {
-                "between { } or [ ] a text with ${VAR} needs quotes, as in \"${VAR}\"".to_owned()
-            }
+            _ if self.is_variable(error.marker()) => "between { } or [ ] a text with ${VAR} needs quotes, as in \"${VAR}\"".to_owned(),
             _ => format!("not YAML: {}", error.info()),
         };
         self.problem(&Span::empty(*error.marker()), at, &message)

@@ -17,6 +17,8 @@ const WORDS_MAX: usize = 500;
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// The pause after a rate limit that outlasts all retries, where the provider names none.
 const RATE_LIMIT_PAUSE: Duration = Duration::from_secs(15);
+/// Whoever names a longer pause is believed to mean this one.
+const PAUSE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Why one attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -116,7 +118,7 @@ fn way_out(status: StatusCode, target: &Target) -> String {
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
     let millis = number("retry-after-ms").map(|millis| millis / 1000.0);
-    millis.or_else(|| number("retry-after")).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+    millis.or_else(|| number("retry-after")).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(|pause| pause.min(PAUSE_MAX))
 }
 
 /// The provider's own words in a body that says why, in whatever form.

@@ -54,7 +54,7 @@ fn text(text: &str) -> Json {
     json!({ "choices": [{ "index": 0, "delta": { "content": text }, "finish_reason": null }] })
 }
 
-fn calls(calls: Json) -> Json {
+fn calls(calls: &Json) -> Json {
     json!({ "choices": [{ "index": 0, "delta": { "tool_calls": calls } }] })
 }
 
@@ -87,10 +87,10 @@ async fn a_streamed_answer_is_heard_piece_by_piece_and_comes_back_whole() {
 async fn calls_are_put_together_from_their_pieces() {
     let answer = events(&[
         text("One moment."),
-        calls(json!([{ "index": 0, "id": "call_a", "type": "function", "function": { "name": "look_up", "arguments": "" } }])),
-        calls(json!([{ "index": 0, "function": { "arguments": "{\"order\":" } }])),
-        calls(json!([{ "index": 1, "id": "call_b", "function": { "name": "transfer_to_refund", "arguments": "{}" } }])),
-        calls(json!([{ "index": 0, "id": "", "function": { "name": "", "arguments": "1}" } }])),
+        calls(&json!([{ "index": 0, "id": "call_a", "type": "function", "function": { "name": "look_up", "arguments": "" } }])),
+        calls(&json!([{ "index": 0, "function": { "arguments": "{\"order\":" } }])),
+        calls(&json!([{ "index": 1, "id": "call_b", "function": { "name": "transfer_to_refund", "arguments": "{}" } }])),
+        calls(&json!([{ "index": 0, "id": "", "function": { "name": "", "arguments": "1}" } }])),
         stop(),
     ]);
     let response = understood(move || reply(200, EVENTS, answer.clone())).await.unwrap();
@@ -104,28 +104,31 @@ async fn the_habits_of_servers_that_only_resemble_openai_cost_nothing() {
     let cases = [
         // Neither id nor index, and arguments as an object: whole calls, one a chunk.
         (
-            vec![calls(json!([{ "function": looks_up(json!({ "n": 1 })) }])), calls(json!([{ "function": looks_up(json!({ "n": 2 })) }]))],
+            vec![
+                calls(&json!([{ "function": looks_up(json!({ "n": 1 })) }])),
+                calls(&json!([{ "function": looks_up(json!({ "n": 2 })) }])),
+            ],
             vec![("call_baton_1", "look_up", r#"{"n":1}"#), ("call_baton_2", "look_up", r#"{"n":2}"#)],
         ),
         // Every call has the index 0.
         (
             vec![calls(
-                json!([{ "index": 0, "id": "a", "function": looks_up(json!("{}")) }, { "index": 0, "id": "b", "function": looks_up(json!("[]")) }]),
+                &json!([{ "index": 0, "id": "a", "function": looks_up(json!("{}")) }, { "index": 0, "id": "b", "function": looks_up(json!("[]")) }]),
             )],
             vec![("a", "look_up", "{}"), ("b", "look_up", "[]")],
         ),
         // Id and name come again with every piece.
         (
             vec![
-                calls(json!([{ "index": 0, "id": "a", "function": looks_up(json!("{")) }])),
-                calls(json!([{ "index": 0, "id": "a", "function": looks_up(json!("}")) }])),
+                calls(&json!([{ "index": 0, "id": "a", "function": looks_up(json!("{")) }])),
+                calls(&json!([{ "index": 0, "id": "a", "function": looks_up(json!("}")) }])),
             ],
             vec![("a", "look_up", "{}")],
         ),
         // Two calls with one id, and no arguments at all.
         (
             vec![calls(
-                json!([{ "index": 0, "id": "a", "function": { "name": "x" } }, { "index": 1, "id": "a", "function": { "name": "y", "arguments": null } }]),
+                &json!([{ "index": 0, "id": "a", "function": { "name": "x" } }, { "index": 1, "id": "a", "function": { "name": "y", "arguments": null } }]),
             )],
             vec![("a", "x", "{}"), ("call_baton_2", "y", "{}")],
         ),
@@ -277,10 +280,11 @@ async fn retries_are_counted_and_the_last_reason_is_told() {
 
 #[tokio::test]
 async fn a_long_retry_after_is_for_the_turn_to_wait() {
-    for status in [429, 503] {
-        let server = Server::start(move |_| std::future::ready(reply(status, &[("retry-after", "30")], "slow down"))).await;
+    let day = 24 * 60 * 60;
+    for (status, asked, waited) in [(429, "30", 30), (503, "30", 30), (429, "1e15", day)] {
+        let server = Server::start(move |_| std::future::ready(reply(status, &[("retry-after", asked)], "slow down"))).await;
         let ModelError::Later { wait, detail } = ask(&model(&server.url)).await.unwrap_err() else { panic!() };
-        assert_eq!((wait, server.arrived().len()), (Duration::from_secs(30), 1));
+        assert_eq!((wait, server.arrived().len()), (Duration::from_secs(waited), 1));
         assert!(detail.ends_with("slow down"), "{detail}");
     }
 }
@@ -432,10 +436,11 @@ async fn dropping_the_future_ends_the_request_at_once() {
 
 #[tokio::test]
 async fn garbage_is_told_apart_and_not_asked_for_again() {
-    let huge = "x".repeat(2 * 1024 * 1024);
+    let huge = "x".repeat(3 * 512 * 1024);
     let many: Vec<Json> = (0..100_000).map(|n| json!({ "index": n, "id": n.to_string(), "function": { "name": "x" } })).collect();
     let document = |message: Json| json!({ "choices": [{ "message": message, "finish_reason": "stop" }] }).to_string();
-    let cases: Vec<(&[(&str, &str)], String, &str)> = vec![
+    type Case = (&'static [(&'static str, &'static str)], String, &'static str);
+    let cases: Vec<Case> = vec![
         (JSON, "{\"choices\": [".into(), "sent no JSON"),
         (&[("content-type", "text/html")], "<html>Welcome to the hotel's network".into(), "<html>Welcome"),
         (EVENTS, "data: {\"choices\": oops}\n\n".into(), "expected value"),
@@ -444,15 +449,14 @@ async fn garbage_is_told_apart_and_not_asked_for_again() {
         (JSON, "x".repeat(10 * 1024 * 1024), "larger than any answer may be"),
         (EVENTS, format!("data: \"{}", "x".repeat(10 * 1024 * 1024)), "larger than any answer may be"),
         (EVENTS, events(&vec![text(&"x".repeat(64 * 1024)); 20]), "bytes of text"),
-        (EVENTS, events(&[calls(json!([{ "index": 0, "function": { "name": "x", "arguments": huge } }]))]), "bytes of arguments"),
-        (EVENTS, events(&[calls(json!(many[..300]))]), "more than 256 calls"),
-        (JSON, document(json!({ "tool_calls": many[..50_000] })), "more than 256 calls"),
+        (EVENTS, events(&[calls(&json!([{ "index": 0, "function": { "name": "x", "arguments": huge } }]))]), "bytes of arguments"),
+        (EVENTS, events(&[calls(&json!(many[..300]))]), "more than 256 calls"),
+        (JSON, document(json!({ "tool_calls": many[..20_000] })), "more than 256 calls"),
         (JSON, document(json!({ "tool_calls": many })), "larger than any answer may be"),
     ];
     for (headers, body, expected) in cases {
         let body: Arc<str> = body.into();
-        let headers: Vec<(&'static str, &'static str)> = headers.to_vec();
-        let server = Server::start(move |_| std::future::ready(reply(200, &headers, body.to_string()))).await;
+        let server = Server::start(move |_| std::future::ready(reply(200, headers, body.to_string()))).await;
         let error = ask(&model(&server.url)).await.unwrap_err();
         assert!(matches!(&error, ModelError::Garbled(problem) if problem.contains(expected)), "{expected}: {error}");
         assert!(error.to_string().len() < 1000 && server.arrived().len() == 1, "{expected}");

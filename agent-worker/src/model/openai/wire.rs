@@ -39,14 +39,16 @@ fn message(message: &PromptMessage) -> Json {
 
 fn assistant(name: Option<&str>, text: &str, calls: &[Call]) -> Json {
     let content = if text.is_empty() && !calls.is_empty() { Json::Null } else { json!(text) };
-    let mut message = json!({ "role": "assistant", "content": content });
+    let mut message = Map::new();
+    message.insert("role".to_owned(), json!("assistant"));
+    message.insert("content".to_owned(), content);
     if let Some(name) = name.and_then(fit_name) {
-        message["name"] = json!(name);
+        message.insert("name".to_owned(), json!(name));
     }
     if !calls.is_empty() {
-        message["tool_calls"] = calls.iter().map(call).collect();
+        message.insert("tool_calls".to_owned(), calls.iter().map(call).collect());
     }
-    message
+    Json::Object(message)
 }
 
 /// A call that the model made. Servers refuse names and arguments that are not well-formed, even where their own model wrote them,

@@ -17,6 +17,10 @@ const TOOL_NAME_MAX: usize = 64;
 /// Characters of a display name: it goes into every prompt beside every message.
 const DISPLAY_NAME_MAX: usize = 64;
 const CONCURRENCY: u32 = 64;
+/// Agents of one orchestration: each is a consumer of its stream.
+const AGENTS_MAX: usize = 256;
+/// Tools that one request may offer a model; providers refuse more.
+const TOOLS_MAX: usize = 128;
 
 /// Who is who: agents by the keys under which the manifest holds them.
 pub(super) struct Roster<'m> {
@@ -30,6 +34,10 @@ impl<'m> Roster<'m> {
         let at = KeyPath::of(["spec", "agents"]);
         if specs.is_empty() {
             findings.error(&at, "there is no agent; define at least one");
+        }
+        if specs.len() > AGENTS_MAX {
+            findings.error(&at, format!("there are {} agents; {AGENTS_MAX} is the most, split the orchestration", specs.len()));
+            return Self { names: specs.keys().map(|key| (key.as_str(), None)).collect(), specs };
         }
         let mut taken: BTreeMap<AgentName, &str> = BTreeMap::new();
         let mut names = BTreeMap::new();
@@ -54,12 +62,12 @@ impl<'m> Roster<'m> {
         let wanted = kebab(text);
         let found = self.names.values().flatten().find(|name| name.as_str() == wanted);
         if found.is_none() {
-            let by_display_name =
-                self.specs.iter().find(|(_, spec)| spec.display_name.as_deref() == Some(text)).map(|(key, _)| key);
-            findings.error(at, match by_display_name {
-                Some(key) => format!("there is no agent {text:?}; {key:?} is displayed so, did you mean it?"),
+            let displayed = self.specs.iter().find(|(_, spec)| spec.display_name.as_deref() == Some(text));
+            let message = match displayed {
+                Some((key, _)) => format!("there is no agent {text:?}; {key:?} is displayed so, did you mean it?"),
                 None => nobody("agent", text, self.names.keys().copied()),
-            });
+            };
+            findings.error(at, message);
         }
         found.cloned()
     }
@@ -103,12 +111,7 @@ fn name_of(key: &str) -> Result<AgentName, String> {
     }
 }
 
-pub(super) fn check(
-    spec: &Spec,
-    roster: &Roster<'_>,
-    toolsets: &Toolsets,
-    findings: &mut Findings,
-) -> BTreeMap<AgentName, Agent> {
+pub(super) fn check(spec: &Spec, roster: &Roster<'_>, toolsets: &Toolsets, findings: &mut Findings) -> BTreeMap<AgentName, Agent> {
     let mut agents = BTreeMap::new();
     for (key, name, agent) in roster.named() {
         let at = KeyPath::of(["spec", "agents"]).key(key);
@@ -116,21 +119,31 @@ pub(super) fn check(
         check_scaling(agent.worker.and_then(|worker| worker.scaling), &at, findings);
         let concurrency = agent.worker.and_then(|worker| worker.concurrency);
         let concurrency = positive(&at.key("worker").key("concurrency"), concurrency, CONCURRENCY, findings);
-        agents.insert(name.clone(), Agent {
-            name: name.clone(),
-            display_name: roster.display_name(name).to_owned(),
-            description: given(agent.description.as_ref()).unwrap_or_default().to_owned(),
-            instructions: agent.instructions.clone().unwrap_or_default(),
-            model: model_of(spec, agent, &at, findings),
-            tools: tools_of(agent, toolsets, &at, findings),
-            handoffs: handoffs_of(name, agent, roster, &at, findings),
-            concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
-        });
+        agents.insert(
+            name.clone(),
+            Agent {
+                name: name.clone(),
+                display_name: roster.display_name(name).to_owned(),
+                description: given(agent.description.as_ref()).unwrap_or_default().to_owned(),
+                instructions: agent.instructions.clone().unwrap_or_default(),
+                model: model_of(spec, agent, &at, findings),
+                tools: tools_of(agent, toolsets, &at, findings),
+                handoffs: handoffs_of(name, agent, roster, &at, findings),
+                concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
+            },
+        );
     }
     check_default_model(spec, findings);
     check_display_names(roster, findings);
     mesh(spec, roster, &mut agents, findings);
     check_targets(&agents, roster, findings);
+    for agent in agents.values() {
+        let count = agent.tools.len() + agent.handoffs.len() + 1;
+        if count > TOOLS_MAX {
+            let message = format!("its tools, its handoffs and complete_task make {count}; models take {TOOLS_MAX} tools at most");
+            findings.error(&KeyPath::of(["spec", "agents"]).key(roster.key(&agent.name)), message);
+        }
+    }
     agents
 }
 
@@ -154,8 +167,7 @@ fn check_texts(agent: &AgentSpec, at: &KeyPath, findings: &mut Findings) {
     }
 }
 
-pub(super) const NOT_INLINED: &str =
-    "files are read when a manifest is parsed from a text; a manifest made otherwise holds their content";
+pub(super) const NOT_INLINED: &str = "files are read when a manifest is parsed from a text; a manifest made otherwise holds their content";
 
 fn check_scaling(scaling: Option<ScalingSpec>, at: &KeyPath, findings: &mut Findings) {
     let Some(ScalingSpec { min, max, backlog_per_replica }) = scaling else { return };
@@ -178,8 +190,7 @@ fn model_of(spec: &Spec, agent: &AgentSpec, at: &KeyPath, findings: &mut Finding
 
 /// Says once what each agent without a model could say.
 fn check_default_model(spec: &Spec, findings: &mut Findings) {
-    let without: Vec<&str> =
-        spec.agents.iter().filter(|(_, agent)| agent.model.is_none()).map(|(key, _)| key.as_str()).collect();
+    let without: Vec<&str> = spec.agents.iter().filter(|(_, agent)| agent.model.is_none()).map(|(key, _)| key.as_str()).collect();
     if !without.is_empty() && !spec.models.contains_key("default") {
         let message = format!(
             "there is no model under \"default\", and {} {} none; define it, or give them a model",
@@ -235,13 +246,7 @@ fn tools_of(agent: &AgentSpec, toolsets: &Toolsets, at: &KeyPath, findings: &mut
     tools
 }
 
-fn handoffs_of(
-    source: &AgentName,
-    agent: &AgentSpec,
-    roster: &Roster<'_>,
-    at: &KeyPath,
-    findings: &mut Findings,
-) -> Vec<Handoff> {
+fn handoffs_of(source: &AgentName, agent: &AgentSpec, roster: &Roster<'_>, at: &KeyPath, findings: &mut Findings) -> Vec<Handoff> {
     let mut handoffs: Vec<Handoff> = Vec::new();
     for (i, HandoffSpec { to, when, history, payload }) in agent.handoffs.iter().enumerate() {
         let at = at.key("handoffs").index(i);
@@ -276,9 +281,8 @@ fn mesh(spec: &Spec, roster: &Roster<'_>, agents: &mut BTreeMap<AgentName, Agent
     let names: Vec<AgentName> = agents.keys().cloned().collect();
     for agent in agents.values_mut() {
         let targets = names.iter().filter(|name| **name != agent.name);
-        agent.handoffs = targets
-            .map(|to| Handoff { to: to.clone(), when: roster.when(to), history: Default::default(), payload: None })
-            .collect();
+        agent.handoffs =
+            targets.map(|to| Handoff { to: to.clone(), when: roster.when(to), history: Default::default(), payload: None }).collect();
     }
 }
 
@@ -290,7 +294,8 @@ fn check_targets(agents: &BTreeMap<AgentName, Agent>, roster: &Roster<'_>, findi
         let at = KeyPath::of(["spec", "agents"]).key(roster.key(target));
         let max = TOOL_NAME_MAX - TRANSFER_PREFIX.len();
         if target.as_str().len() > max {
-            let message = format!("others hand over to it with a tool {TRANSFER_PREFIX}<name>, so that its name can have at most {max} characters");
+            let message =
+                format!("others hand over to it with a tool {TRANSFER_PREFIX}<name>, so that its name can have at most {max} characters");
             findings.error(&at, message);
         }
         let undescribed = agents.get(target).is_some_and(|agent| agent.description.is_empty());
@@ -301,12 +306,7 @@ fn check_targets(agents: &BTreeMap<AgentName, Agent>, roster: &Roster<'_>, findi
 }
 
 /// Warns of agents that no conversation ever comes to.
-pub(super) fn warn_unreachable(
-    start: &AgentName,
-    agents: &BTreeMap<AgentName, Agent>,
-    roster: &Roster<'_>,
-    warnings: &mut Vec<Problem>,
-) {
+pub(super) fn warn_unreachable(start: &AgentName, agents: &BTreeMap<AgentName, Agent>, roster: &Roster<'_>, warnings: &mut Vec<Problem>) {
     let mut reached = BTreeSet::from([start]);
     let mut next = vec![start];
     while let Some(agent) = next.pop().and_then(|name| agents.get(name)) {
@@ -314,7 +314,9 @@ pub(super) fn warn_unreachable(
     }
     for name in agents.keys().filter(|name| !reached.contains(name)) {
         let path = KeyPath::of(["spec", "agents"]).key(roster.key(name));
-        let message = format!("no handoff leads from {start:?} to {name:?}; add one, remove the agent, or set mesh: true where there is no handoff at all");
+        let message = format!(
+            "no handoff leads from {start:?} to {name:?}; add one, remove the agent, or set mesh: true where there is no handoff at all"
+        );
         warnings.push(Problem { place: None, path, message });
     }
 }

@@ -90,7 +90,7 @@ fn endpoint(spec: &ModelSpec, at: &KeyPath, findings: &mut Findings) -> Endpoint
     }
     if let Some(variable) = spec.api_key_env.as_ref().filter(|name| !is_variable(name)) {
         let shown: String = variable.chars().take(3).collect();
-        let message = format!("\"{shown}…\" is not an environment variable's name; name the one that holds the key, never the key itself");
+        let message = format!("\"{shown}…\" is not an environment variable's name; name the one that holds the key, not the key");
         findings.error(&at.key("apiKeyEnv"), message);
     }
     if let Some(version) = &spec.api_version {
@@ -149,9 +149,7 @@ impl Cast<'_> {
     /// The line with its agents under their names.
     fn check(&self, line: &ScriptLine, at: &KeyPath, findings: &mut Findings) -> ScriptLine {
         check_actions(line, at, findings);
-        let mut resolve = |text: &Option<String>, key| {
-            text.as_ref().and_then(|text| self.roster.resolve(text, &at.key(key), findings))
-        };
+        let mut resolve = |text: &Option<String>, key| text.as_ref().and_then(|text| self.roster.resolve(text, &at.key(key), findings));
         let speaker = resolve(&line.agent, "agent");
         let target = resolve(&line.transfer, "transfer");
         self.check_tool(line.tool.as_deref(), speaker.as_ref(), &at.key("tool"), findings);

@@ -147,7 +147,7 @@ fn check_tool_name(name: &str, at: &KeyPath, findings: &mut Findings) {
         let shown: String = name.chars().take(80).collect();
         findings.error(at, format!("{shown:?} is not a tool's name: use 1 to 64 of A-Z, a-z, 0-9, '_' and '-'"));
     } else if name == COMPLETE_TASK || name.starts_with(TRANSFER_PREFIX) {
-        let message = format!("{name:?} clashes with the tools by which agents hand over ({TRANSFER_PREFIX}…) and end ({COMPLETE_TASK}); rename it");
+        let message = format!("{name:?} is reserved: agents hand over with {TRANSFER_PREFIX}… and end with {COMPLETE_TASK}; rename it");
         findings.error(at, message);
     }
 }
@@ -191,7 +191,10 @@ fn object_schema(schema: Option<&Json>, at: &KeyPath, findings: &mut Findings) -
         Some(Json::Array(required)) => {
             for (i, name) in required.iter().enumerate() {
                 if !name.as_str().is_some_and(|name| properties.contains_key(name)) {
-                    findings.error(&at.key("required").index(i), format!("{name} is not among the properties; add it there, or remove it here"));
+                    findings.error(
+                        &at.key("required").index(i),
+                        format!("{name} is not among the properties; add it there, or remove it here"),
+                    );
                 }
             }
         }

@@ -1,0 +1,93 @@
+//! The two slow effects of a turn: asking the model and running tools.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use protocol::event::Responded;
+use protocol::ids::Seq;
+use protocol::subject;
+use telemetry::spans;
+use tracing::Instrument;
+
+use super::Driver;
+use crate::catalog;
+use crate::live::LiveAnswer;
+use crate::model::{ModelError, Request};
+use crate::role::Role;
+use crate::tools::ToolCall;
+use crate::turn::{Run, Turn};
+
+/// Wall time of a tool that the catalogue does not know, in seconds.
+const TOOL_SECS: u64 = 60;
+
+impl Driver {
+    pub(super) async fn ask_model(
+        &self,
+        role: &Role,
+        request: Request,
+        epoch: Seq,
+        answer: u32,
+    ) -> Result<Responded, ModelError> {
+        let conversation = request.conversation.as_str();
+        let span = spans::chat(role.model.provider(), role.model.name(), self.agent.as_str(), conversation);
+        let mut tokens = LiveAnswer {
+            speaker: self.speaker.clone(),
+            subject: subject::live(&self.orchestration, &self.agent, &request.conversation),
+            process: self.process.clone(),
+            epoch,
+            answer,
+            index: 0,
+        };
+        let result = role.model.respond(&request, &mut tokens).instrument(span.clone()).await;
+        match &result {
+            Ok(response) => {
+                let usage = response.usage.unwrap_or_default();
+                let counted = response.usage.is_some();
+                spans::answered(&span, &spans::Answer {
+                    model: Some(response.model.as_str()).filter(|model| !model.is_empty()),
+                    id: None,
+                    finish_reason: Some(if response.calls.is_empty() { "stop" } else { "tool_calls" }),
+                    input_tokens: counted.then_some(usage.input_tokens),
+                    output_tokens: counted.then_some(usage.output_tokens),
+                    cached_tokens: counted.then_some(usage.cached_tokens),
+                });
+            }
+            Err(error) => {
+                tracing::warn!(conversation, agent = %self.agent, "{error}");
+                spans::failed(&span, "model", error);
+            }
+        }
+        result
+    }
+
+    pub(super) async fn run_tools(&self, role: &Role, turn: &Turn, runs: Vec<Run>) -> Vec<(String, Result<String, String>)> {
+        let calls = runs.into_iter().map(|run| self.run_tool(role, turn, run));
+        join_all(calls).await
+    }
+
+    async fn run_tool(&self, role: &Role, turn: &Turn, run: Run) -> (String, Result<String, String>) {
+        let Run { call, key } = run;
+        let conversation = turn.conversation().id();
+        let span = spans::execute_tool(&call.name, &call.id, conversation.as_str());
+        let result = async {
+            let tool = role.tools.get(&call.name).ok_or_else(|| format!("tool {} is not available in this worker", call.name))?;
+            let call = ToolCall {
+                tool: call.name.clone(),
+                arguments: catalog::arguments(&call)?,
+                idempotency_key: key,
+                epoch: turn.epoch(),
+                conversation: conversation.clone(),
+                agent: self.agent.clone(),
+            };
+            let timeout_secs = role.catalog.timeout_secs(&call.tool).unwrap_or(TOOL_SECS);
+            let ran = tokio::time::timeout(Duration::from_secs(timeout_secs), tool.run(call)).await;
+            ran.map_err(|_| format!("the tool did not return within {timeout_secs} s; it is unknown whether it did its work"))?
+                .map_err(|error| error.to_string())
+        };
+        let result = result.instrument(span.clone()).await;
+        if let Err(error) = &result {
+            spans::failed(&span, "tool", error);
+        }
+        (call.id, result)
+    }
+}

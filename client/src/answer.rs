@@ -1,0 +1,129 @@
+//! What people say: replies, messages, decisions, claims.
+
+use protocol::event::{CompletedBecause, Event, Verdict};
+use protocol::ids::{ConversationId, Hash, RequestId};
+
+use crate::write::Request;
+use crate::{Accepted, ClaimError, Client, DecideError, ReplyError, decide};
+
+/// A person's message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// The question it answers. Without one it answers the question that is open to the caller, if there is one; if
+    /// not, it is something said, and the orchestration's policy says what comes of it.
+    pub request: Option<RequestId>,
+    /// What is said. Nothing at all, to a question to the caller, ends the conversation.
+    pub text: String,
+    /// Makes the call idempotent: a repeat with the same key returns the first answer.
+    pub key: Option<String>,
+}
+
+impl Reply {
+    /// The reply to a request.
+    pub fn to(request: RequestId, text: impl Into<String>) -> Self {
+        Self { request: Some(request), text: text.into(), key: None }
+    }
+
+    /// Something said, whatever is open.
+    pub fn bare(text: impl Into<String>) -> Self {
+        Self { request: None, text: text.into(), key: None }
+    }
+
+    /// The same, idempotent under `key`.
+    #[must_use]
+    pub fn with_key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+}
+
+/// A decision on an approval, or on a call of which nobody knows whether it ran.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// What is decided.
+    pub request: RequestId,
+    /// The decision.
+    pub verdict: Verdict,
+    /// The hash of the arguments that the decider saw, to be held against the request's.
+    pub arguments_hash: Option<Hash>,
+    /// In the decider's words; for a call that happened, its result.
+    pub note: String,
+    /// Who decides.
+    pub by: String,
+    /// Makes the call idempotent.
+    pub key: Option<String>,
+}
+
+impl Decision {
+    /// A decision without further words.
+    pub const fn new(request: RequestId, verdict: Verdict) -> Self {
+        Self { request, verdict, arguments_hash: None, note: String::new(), by: String::new(), key: None }
+    }
+}
+
+/// A person takes a desk's request, so that nobody else serves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which.
+    pub request: RequestId,
+    /// Who.
+    pub by: String,
+    /// Makes the call idempotent.
+    pub key: Option<String>,
+}
+
+impl Client {
+    /// Passes a person's message on: as the reply to a question, or as something said.
+    ///
+    /// # Errors
+    /// [`ReplyError`]; after [`Unknown`](crate::Unwritten::Unknown) only the same call with the same key is safe.
+    pub async fn reply(&self, conversation: &ConversationId, reply: &Reply) -> Result<Accepted, ReplyError> {
+        let request = Request {
+            key: reply.key.as_deref(),
+            decide: |known: decide::Known<'_>| decide::reply(known, reply),
+            records: |event: &Event| match event {
+                Event::Replied(replied) => replied.text == reply.text && reply.request.is_none_or(|request| request == replied.request),
+                Event::Said(said) => said.text == reply.text && reply.request.is_none(),
+                Event::Interrupted(interrupted) => interrupted.text == reply.text && reply.request.is_none(),
+                Event::Completed(completed) => completed.because == CompletedBecause::UserEnded && reply.text.trim().is_empty(),
+                _ => false,
+            },
+        };
+        self.write(conversation, request).await
+    }
+
+    /// Passes on a message that names no request.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply).
+    pub async fn say(&self, conversation: &ConversationId, text: &str, key: Option<&str>) -> Result<Accepted, ReplyError> {
+        let reply = Reply { request: None, text: text.to_owned(), key: key.map(str::to_owned) };
+        self.reply(conversation, &reply).await
+    }
+
+    /// Decides an approval, or a call in doubt.
+    ///
+    /// # Errors
+    /// [`DecideError`].
+    pub async fn decide(&self, conversation: &ConversationId, decision: &Decision) -> Result<Accepted, DecideError> {
+        let request = Request {
+            key: decision.key.as_deref(),
+            decide: |known: decide::Known<'_>| decide::decide(known, decision),
+            records: |event: &Event| matches!(event, Event::Decided(decided) if decided.request == decision.request && decided.verdict == decision.verdict),
+        };
+        self.write(conversation, request).await
+    }
+
+    /// Takes a desk's request for somebody; to take it again changes nothing for them.
+    ///
+    /// # Errors
+    /// [`ClaimError`].
+    pub async fn claim(&self, conversation: &ConversationId, claim: &Claim) -> Result<Accepted, ClaimError> {
+        let request = Request {
+            key: claim.key.as_deref(),
+            decide: |known: decide::Known<'_>| decide::claim(known, claim),
+            records: |event: &Event| matches!(event, Event::Claimed(claimed) if claimed.request == claim.request && claimed.by == claim.by),
+        };
+        self.write(conversation, request).await
+    }
+}

@@ -1,0 +1,119 @@
+//! Questions about conversations: the coordinator's ledger answers them; one conversation can be had from the journal too.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use journal::{LoadError, RequestError};
+use protocol::ids::ConversationId;
+use protocol::query::{Answer, ListQuery, Listed, ShowQuery, Shown, Status, verb};
+use protocol::subject;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Classified, Client, Unread};
+
+/// How long the coordinator may take: it answers from memory.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a question about conversations has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// Neither the ledger nor the journal has it, or it could not be read.
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    /// No coordinator runs.
+    #[error("no coordinator answers: start one (`baton coordinator`); conversations go on meanwhile")]
+    NoCoordinator,
+    /// The coordinator did not answer.
+    #[error(transparent)]
+    Bus(RequestError),
+    /// The coordinator did not understand, or was not understood: one of the two is newer.
+    #[error("the coordinator and this program do not understand each other; run the same version of both: {0}")]
+    Misunderstood(String),
+}
+
+impl From<RequestError> for QueryError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::NoResponders(_) => Self::NoCoordinator,
+            RequestError::Timeout(_) | RequestError::Refused(_) => Self::Bus(error),
+        }
+    }
+}
+
+impl Classified for QueryError {
+    fn classify(&self) -> (crate::Status, &'static str) {
+        match self {
+            Self::Unread(error) => error.classify(),
+            Self::NoCoordinator => (crate::Status::Unavailable, "no_coordinator"),
+            Self::Bus(_) => (crate::Status::Unavailable, "unavailable"),
+            Self::Misunderstood(_) => (crate::Status::Internal, "misunderstood"),
+        }
+    }
+}
+
+impl Client {
+    /// One conversation: from the ledger, or from the journal where no coordinator runs, or its ledger is behind.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn show(&self, conversation: &ConversationId) -> Result<Shown, QueryError> {
+        let query = ShowQuery { conversation: conversation.clone() };
+        match self.ask(verb::SHOW, json(&query)?).await {
+            Ok(Some(shown)) => Ok(shown),
+            Ok(None) | Err(QueryError::NoCoordinator | QueryError::Bus(_)) => Ok(self.show_from_journal(conversation).await?),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Conversations, newest activity first.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn list(&self, query: &ListQuery) -> Result<Listed, QueryError> {
+        Ok(self.ask(verb::LIST, json(query)?).await?.unwrap_or_default())
+    }
+
+    /// The coordinator's own state.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn status(&self) -> Result<Status, QueryError> {
+        let status = self.ask(verb::STATUS, Bytes::new()).await?;
+        status.ok_or_else(|| QueryError::Misunderstood("it has no status".to_owned()))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, verb: &str, question: Bytes) -> Result<Option<T>, QueryError> {
+        let subject = subject::coordinator(&self.orchestration, verb);
+        let answer = self.broker.ask(&subject, question, ANSWER_TIMEOUT).await?;
+        match serde_json::from_slice(&answer).map_err(|error| misunderstood(&error))? {
+            Answer::Ok(answer) => Ok(Some(answer)),
+            Answer::NotFound => Ok(None),
+            Answer::Invalid(problem) => Err(QueryError::Misunderstood(problem)),
+        }
+    }
+
+    async fn show_from_journal(&self, id: &ConversationId) -> Result<Shown, Unread> {
+        let loaded = self.load(id).await?;
+        let entry = loaded.conversation.last().ok_or_else(|| Unread::NotFound(id.clone()))?;
+        let opening = self.broker.at(&self.orchestration, id, 0).await.map_err(LoadError::from)?;
+        Ok(Shown {
+            conversation: id.clone(),
+            brief: entry.head.brief.clone(),
+            ordinal: entry.ordinal(),
+            kind: entry.head.kind.clone(),
+            revision: entry.head.revision.clone(),
+            last_ms: loaded.last.time_ms,
+            opened_ms: opening.map_or(loaded.last.time_ms, |opening| opening.time_ms),
+            traceparent: entry.head.trace.as_ref().map(|trace| trace.parent.clone()),
+        })
+    }
+}
+
+fn json(question: &impl Serialize) -> Result<Bytes, QueryError> {
+    serde_json::to_vec(question).map(Bytes::from).map_err(|error| misunderstood(&error))
+}
+
+fn misunderstood(error: &serde_json::Error) -> QueryError {
+    QueryError::Misunderstood(error.to_string())
+}

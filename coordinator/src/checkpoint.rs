@@ -1,0 +1,153 @@
+//! The ledger as it is stored, so that a coordinator need not read the whole stream when it starts. Never needed: without
+//! one, or with one of another version, the stream is read from its first entry on.
+//!
+//! Two slots are written in turn, chunk by chunk and the head last: whoever is interrupted leaves the other slot whole.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use journal::{Expect, Store, StoreError};
+use protocol::ids::{ConversationId, OrchestrationName, Seq};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::Row;
+
+/// The version that this program writes, and the only one it reads: an unknown one costs time, not correctness.
+const VERSION: u32 = 1;
+/// A chunk is full beyond this; with its last row it stays below 512 KiB, since a head's headers are bounded.
+const CHUNK_BYTES: usize = 256 * 1024;
+/// Nesting beyond this is refused.
+const DEPTH_MAX: usize = 32;
+
+/// The ledger's open conversations as of a sequence.
+pub type Rows = Vec<(ConversationId, Arc<Row>)>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Head {
+    version: u32,
+    seq: Seq,
+    chunks: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Chunk {
+    seq: Seq,
+    rows: Vec<Bytes>,
+}
+
+/// Why a checkpoint was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The broker did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It cannot be written down.
+    #[error("the ledger cannot be written down: {0}")]
+    Encode(#[from] rmp_serde::encode::Error),
+}
+
+fn head_key(slot: u8) -> String {
+    format!("checkpoint.{slot}")
+}
+
+fn chunk_key(slot: u8, chunk: u32) -> String {
+    format!("checkpoint.{slot}.{chunk}")
+}
+
+/// The newest whole checkpoint; none when there is none that this version can read.
+///
+/// # Errors
+/// [`StoreError`] when the broker could not be asked.
+pub async fn load(store: &(impl Store + ?Sized), name: &OrchestrationName) -> Result<Option<(Seq, Vec<(ConversationId, Row)>)>, StoreError> {
+    let mut heads = Vec::new();
+    for slot in 0..2 {
+        heads.extend(head(store, name, slot).await?.map(|head| (head.seq, head.chunks, slot)));
+    }
+    heads.sort_unstable();
+    while let Some((seq, chunks, slot)) = heads.pop() {
+        if let Some(rows) = rows(store, name, slot, seq, chunks).await? {
+            return Ok(Some((seq, rows)));
+        }
+        tracing::warn!(orchestration = %name, slot, "a checkpoint is not whole: it is passed over");
+    }
+    Ok(None)
+}
+
+async fn head(store: &(impl Store + ?Sized), name: &OrchestrationName, slot: u8) -> Result<Option<Head>, StoreError> {
+    let value = store.value(name, &head_key(slot)).await?;
+    Ok(value.and_then(|value| decode::<Head>(&value.bytes)).filter(|head| head.version == VERSION))
+}
+
+async fn rows(
+    store: &(impl Store + ?Sized),
+    name: &OrchestrationName,
+    slot: u8,
+    seq: Seq,
+    chunks: u32,
+) -> Result<Option<Vec<(ConversationId, Row)>>, StoreError> {
+    let mut rows = Vec::new();
+    for chunk in 0..chunks {
+        let value = store.value(name, &chunk_key(slot, chunk)).await?;
+        let chunk = value.and_then(|value| decode::<Chunk>(&value.bytes)).filter(|chunk| chunk.seq == seq);
+        let decoded = chunk.and_then(|chunk| chunk.rows.iter().map(|row| decode(row)).collect::<Option<Vec<_>>>());
+        let Some(decoded) = decoded else { return Ok(None) };
+        rows.extend(decoded);
+    }
+    Ok(Some(rows))
+}
+
+/// Stores the open conversations as of `seq`, in place of the older of the two checkpoints.
+///
+/// # Errors
+/// [`CheckpointError`]; the newer one then still stands.
+pub async fn store(store: &(impl Store + ?Sized), name: &OrchestrationName, seq: Seq, rows: Rows) -> Result<(), CheckpointError> {
+    let (first, second) = (head(store, name, 0).await?, head(store, name, 1).await?);
+    let slot = u8::from(second.map(|head| head.seq) < first.map(|head| head.seq));
+    let mut chunks = 0;
+    let mut rest = rows.into_iter();
+    while let Some(chunk) = next_chunk(seq, &mut rest)? {
+        store.put_value(name, &chunk_key(slot, chunks), chunk, Expect::Any, None).await?;
+        chunks += 1;
+    }
+    let head = rmp_serde::to_vec_named(&Head { version: VERSION, seq, chunks })?;
+    store.put_value(name, &head_key(slot), head.into(), Expect::Any, None).await?;
+    forget_chunks(store, name, slot, chunks).await?;
+    Ok(())
+}
+
+/// Deletes what is left of a longer checkpoint.
+async fn forget_chunks(store: &(impl Store + ?Sized), name: &OrchestrationName, slot: u8, from: u32) -> Result<(), StoreError> {
+    let prefix = format!("{}.", head_key(slot));
+    for key in store.keys(name, &prefix).await? {
+        let chunk = key.strip_prefix(&prefix).and_then(|chunk| chunk.parse::<u32>().ok());
+        if chunk.is_some_and(|chunk| chunk >= from) {
+            store.delete_value(name, &key, Expect::Any).await?;
+        }
+    }
+    Ok(())
+}
+
+/// As many rows as fill a chunk: one at a time, so that a large ledger is never held twice.
+fn next_chunk(seq: Seq, rest: &mut impl Iterator<Item = (ConversationId, Arc<Row>)>) -> Result<Option<Bytes>, rmp_serde::encode::Error> {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for (id, row) in rest {
+        let row = Bytes::from(rmp_serde::to_vec_named(&(id, &*row))?);
+        bytes += row.len();
+        rows.push(row);
+        if bytes >= CHUNK_BYTES {
+            break;
+        }
+    }
+    if rows.is_empty() { Ok(None) } else { Ok(Some(rmp_serde::to_vec_named(&Chunk { seq, rows })?.into())) }
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let mut decoder = rmp_serde::Deserializer::new(bytes);
+    decoder.set_max_depth(DEPTH_MAX);
+    T::deserialize(&mut decoder).ok()
+}
+
+#[cfg(test)]
+#[path = "checkpoint_tests.rs"]
+mod tests;

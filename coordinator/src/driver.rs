@@ -1,0 +1,429 @@
+//! Moves what comes in to the pure parts, and carries out what they say. It waits for nothing but its inputs: whatever
+//! takes time is a job, and comes back as one more input.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream};
+use futures::StreamExt;
+use journal::{Connection, Delivery};
+use protocol::entry::Head;
+use protocol::ids::{AgentName, ConversationId, Seq};
+use protocol::subject::{self, Class};
+use protocol::wire::Stored;
+use tokio::sync::watch::{Receiver, Sender};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::Config;
+use crate::act::Actor;
+use crate::forward::Outbox;
+use crate::input;
+use crate::job::{self, Consumers, Done};
+use crate::ledger::Ledger;
+use crate::presence::Presence;
+use crate::query::{VERBS, View};
+use crate::watch::{Act, Proposal, Watch};
+
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between two sweeps: they are the slow net, deaths are noticed at once.
+const SWEEP_TICKS: u64 = 5;
+/// Entries taken in before anything else is looked at.
+const ENTRIES_MAX: usize = 512;
+/// Appends under way at once.
+const ACTING_MAX: usize = 64;
+/// Before an act that failed is proposed again.
+const REST: Duration = Duration::from_secs(5);
+/// Without an entry for so long, the ledger has caught up with a stream that was quiet when it began.
+const QUIET: Duration = Duration::from_millis(500);
+/// How much longer others may take to be back after their longest pause between two attempts.
+const SETTLE: Duration = Duration::from_secs(2);
+/// How long what is under way may take once the coordinator is told to stop.
+const FINISH: Duration = Duration::from_secs(5);
+const QUEUE: &str = "coordinator";
+
+/// One orchestration's coordinator.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    actor: Arc<Actor>,
+    config: Config,
+    agents: BTreeSet<AgentName>,
+    ledger: Ledger,
+    presence: Presence,
+    watch: Watch,
+    outbox: Outbox,
+    leads: Receiver<bool>,
+    began: Instant,
+    progress: Progress,
+    /// Whether this process acted when it last looked.
+    acted: bool,
+    now_ms: u64,
+    ticks: u64,
+    is_ticking: bool,
+    jobs: JoinSet<Done>,
+    queue: VecDeque<Proposal>,
+    /// Conversations with a proposal in the queue or under way, or one that failed and rests until then.
+    busy: BTreeMap<ConversationId, Option<Instant>>,
+    acting: usize,
+    checkpoint: Checkpoint,
+}
+
+/// How far the ledger has come.
+#[derive(Debug)]
+enum Progress {
+    /// It catches up with what was stored before `began_ms` (0: nobody knows yet); nothing came since `quiet`.
+    Behind { began_ms: u64, quiet: Instant },
+    CaughtUp,
+}
+
+#[derive(Debug)]
+struct Checkpoint {
+    seq: Seq,
+    entries: usize,
+    at: Instant,
+    is_under_way: bool,
+}
+
+/// Everything that comes in from outside.
+struct Inputs {
+    entries: BoxStream<'static, Vec<Stored>>,
+    beats: BoxStream<'static, Delivery>,
+    hellos: BoxStream<'static, Delivery>,
+    queries: BoxStream<'static, (&'static str, Delivery)>,
+    connection: Receiver<Connection>,
+    generation: u64,
+}
+
+impl Driver {
+    pub(crate) fn new(actor: Arc<Actor>, config: Config, agents: Vec<AgentName>, ledger: Ledger, leads: Receiver<bool>) -> Self {
+        // Whoever is silent for twice the ack wait has lost its work items to somebody else.
+        let hung = config.ack_wait * 2;
+        let hung_ticks = u32::try_from(hung.as_secs().max(1)).unwrap_or(u32::MAX);
+        let now = Instant::now();
+        let seq = ledger.seq();
+        Self {
+            actor,
+            presence: Presence::new(config.reconnect_pause_max + SETTLE, hung_ticks),
+            watch: Watch::new(u64::try_from(hung.as_millis()).unwrap_or(u64::MAX)),
+            config,
+            agents: agents.into_iter().collect(),
+            ledger,
+            outbox: Outbox::default(),
+            leads,
+            began: now,
+            progress: Progress::Behind { began_ms: 0, quiet: now },
+            acted: false,
+            now_ms: 0,
+            ticks: 0,
+            is_ticking: false,
+            jobs: JoinSet::new(),
+            queue: VecDeque::new(),
+            busy: BTreeMap::new(),
+            acting: 0,
+            checkpoint: Checkpoint { seq, entries: 0, at: now, is_under_way: false },
+        }
+    }
+
+    pub(crate) async fn run(mut self, ready: Sender<bool>, stop: CancellationToken) {
+        let mut inputs = self.inputs().await;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(entries) = inputs.entries.next() => entries.iter().for_each(|stored| self.take(stored)),
+                Some(beat) = inputs.beats.next() => self.hear(&beat),
+                Some(hello) = inputs.hellos.next() => self.greet(&hello),
+                Some((verb, question)) = inputs.queries.next() => self.answer(verb, &question).await,
+                Some(Ok(done)) = self.jobs.join_next() => self.done(done),
+                Ok(()) = inputs.connection.changed() => self.connected(&mut inputs),
+                Ok(()) = self.leads.changed() => {}
+                _ = ticks.tick() => self.tick(),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+            if self.catches_up() {
+                inputs.queries = self.queries().await;
+                ready.send_replace(true);
+                tracing::info!(orchestration = %self.actor.orchestration, seq = %self.ledger.seq(), "caught up");
+            }
+            self.go_on();
+        }
+        ready.send_replace(false);
+        self.finish().await;
+    }
+
+    async fn inputs(&self) -> Inputs {
+        let (broker, name) = (&self.actor.broker, &self.actor.orchestration);
+        let mut connection = broker.connection();
+        let generation = connection.borrow_and_update().generation;
+        Inputs {
+            beats: input::listen(broker, subject::heartbeats(name), None).await.fuse().boxed(),
+            hellos: input::listen(broker, subject::gateway_hellos(name), None).await.fuse().boxed(),
+            entries: input::entries(broker.clone(), name.clone(), self.ledger.seq()).ready_chunks(ENTRIES_MAX).boxed(),
+            queries: stream::pending().boxed(),
+            connection,
+            generation,
+        }
+    }
+
+    /// Questions are taken only once they can be answered: another replica may know more.
+    async fn queries(&self) -> BoxStream<'static, (&'static str, Delivery)> {
+        let mut verbs = Vec::new();
+        for verb in VERBS {
+            let subject = subject::coordinator(&self.actor.orchestration, verb);
+            let questions = input::listen(&self.actor.broker, subject, Some(QUEUE)).await;
+            verbs.push(questions.map(move |question| (verb, question)));
+        }
+        stream::select_all(verbs).boxed()
+    }
+
+    fn at(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    fn is_caught_up(&self) -> bool {
+        matches!(self.progress, Progress::CaughtUp)
+    }
+
+    fn may_act(&self) -> bool {
+        self.is_caught_up() && *self.leads.borrow()
+    }
+
+    /// When there is something to do even if nothing comes in.
+    fn wake(&self) -> Option<Instant> {
+        let quiet = match self.progress {
+            Progress::Behind { began_ms, quiet } => (began_ms > 0).then(|| quiet + QUIET),
+            Progress::CaughtUp => None,
+        };
+        let timers = [self.presence.next_probe(), self.outbox.wake()].into_iter().flatten().filter(|_| self.may_act());
+        timers.map(|at| self.began + at).chain(quiet).min()
+    }
+
+    fn take(&mut self, stored: &Stored) {
+        match Head::decode(&stored.subject, &stored.headers) {
+            Ok(head) => {
+                self.ledger.apply(stored.seq, stored.time_ms, &head);
+                let id = &head.subject.conversation;
+                if let Some(row) = self.ledger.row(id).filter(|_| head.subject.class == Class::Ask && self.may_act()) {
+                    self.outbox.add(id, row);
+                }
+            }
+            // Its conversation is left alone: no proposal holds on a tail the ledger does not have.
+            Err(error) => {
+                tracing::warn!(subject = stored.subject, seq = %stored.seq, "an entry is passed over: {error}");
+                self.ledger.skip(stored.seq);
+            }
+        }
+        self.checkpoint.entries += 1;
+        if let Progress::Behind { began_ms, quiet } = &mut self.progress {
+            *quiet = Instant::now();
+            if *began_ms > 0 && stored.time_ms >= *began_ms {
+                *quiet -= QUIET;
+            }
+        }
+    }
+
+    /// Whether the ledger has just caught up.
+    fn catches_up(&mut self) -> bool {
+        let catches_up = match self.progress {
+            Progress::Behind { began_ms, quiet } => began_ms > 0 && quiet.elapsed() >= QUIET,
+            Progress::CaughtUp => false,
+        };
+        if catches_up {
+            self.progress = Progress::CaughtUp;
+        }
+        catches_up
+    }
+
+    fn hear(&mut self, beat: &Delivery) {
+        match serde_json::from_slice(&beat.payload) {
+            Ok(heartbeat) => self.presence.heard(heartbeat, self.at()),
+            Err(error) => tracing::debug!(subject = beat.subject, "not a heartbeat: {error}"),
+        }
+    }
+
+    fn greet(&mut self, hello: &Delivery) {
+        if let Some(gateway) = subject::gateway_of_hello(&hello.subject).filter(|_| self.may_act()) {
+            self.outbox.renew(&gateway, &self.ledger);
+        }
+    }
+
+    async fn answer(&self, verb: &str, question: &Delivery) {
+        let view = View {
+            ledger: &self.ledger,
+            presence: &self.presence,
+            process: &self.actor.process,
+            is_leader: *self.leads.borrow(),
+            now_ms: self.now_ms,
+        };
+        if let Some(reply) = &question.reply {
+            self.actor.broker.say(reply, view.answer(verb, &question.payload)).await;
+        }
+    }
+
+    fn connected(&mut self, inputs: &mut Inputs) {
+        let connection = *inputs.connection.borrow_and_update();
+        if std::mem::replace(&mut inputs.generation, connection.generation) != connection.generation {
+            self.presence.reconnected(self.at());
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = Instant::now();
+        self.busy.retain(|_, rests| rests.is_none_or(|until| until > now));
+        if self.is_ticking {
+            self.presence.tick_missed();
+        } else {
+            self.is_ticking = true;
+            self.jobs.spawn(job::tick(self.actor.clone()));
+        }
+    }
+
+    fn done(&mut self, done: Done) {
+        match done {
+            Done::Ticked(Ok(now_ms)) => self.ticked(now_ms),
+            Done::Ticked(Err(error)) => {
+                self.is_ticking = false;
+                self.presence.tick_missed();
+                tracing::warn!(orchestration = %self.actor.orchestration, "the tick did not come back: {error}");
+            }
+            Done::Probed { process, probe, delivered } => {
+                if let Some(death) = self.presence.probed(&process, probe, delivered, self.at()) {
+                    tracing::warn!(orchestration = %self.actor.orchestration, process = %death.process, "a worker process died");
+                    let acts = self.watch.died(&self.ledger, &self.presence, &death, self.now_ms);
+                    self.perform(acts);
+                }
+            }
+            Done::Looked(consumers) => self.act(&consumers),
+            Done::Answered { question, answers } => {
+                let acts = self.watch.answered(&self.presence, question, &answers);
+                self.perform(acts);
+            }
+            Done::Acted { conversation, acted } => {
+                self.acting -= 1;
+                self.busy.remove(&conversation);
+                if let Err(error) = acted {
+                    tracing::warn!(orchestration = %self.actor.orchestration, %conversation, "could not act: {error}");
+                    self.busy.insert(conversation, Some(Instant::now() + REST));
+                }
+            }
+            Done::Forwarded { gateway, is_there } => self.outbox.sent(&gateway, is_there, self.at()),
+            Done::Provisioned => {}
+            Done::Stored { seq, stored } => {
+                self.checkpoint.is_under_way = false;
+                match stored {
+                    Ok(()) => self.checkpoint.seq = seq,
+                    Err(error) => tracing::warn!(orchestration = %self.actor.orchestration, "no checkpoint: {error}"),
+                }
+            }
+        }
+    }
+
+    fn ticked(&mut self, now_ms: u64) {
+        self.is_ticking = false;
+        self.ticks += 1;
+        self.now_ms = self.now_ms.max(now_ms);
+        self.presence.ticked();
+        self.ledger.expire(self.now_ms);
+        if let Progress::Behind { began_ms: began_ms @ 0, quiet } = &mut self.progress {
+            (*began_ms, *quiet) = (now_ms, Instant::now());
+        }
+        if !self.may_act() {
+            return;
+        }
+        if self.ticks.is_multiple_of(SWEEP_TICKS) {
+            let agents: BTreeSet<_> = self.agents.iter().chain(self.ledger.working_agents()).cloned().collect();
+            self.jobs.spawn(job::look(self.actor.clone(), agents.into_iter().collect()));
+        }
+        self.act(&Consumers::new());
+        if self.is_checkpoint_due() {
+            (self.checkpoint.is_under_way, self.checkpoint.entries, self.checkpoint.at) = (true, 0, Instant::now());
+            self.jobs.spawn(job::store(self.actor.clone(), self.ledger.seq(), self.ledger.open()));
+        }
+    }
+
+    /// A checkpoint costs as much as there are open conversations: it waits until a quarter as many entries have come, so
+    /// that an entry's share of it stays the same however many conversations wait for people.
+    fn is_checkpoint_due(&self) -> bool {
+        let Checkpoint { entries, at, is_under_way, .. } = self.checkpoint;
+        !is_under_way && entries > 0 && entries >= self.ledger.open_count() / 4 && at.elapsed() >= self.config.checkpoint_every
+    }
+
+    fn act(&mut self, consumers: &Consumers) {
+        let acts = self.watch.acts(&self.ledger, &self.presence, consumers, self.now_ms);
+        self.perform(acts);
+    }
+
+    fn perform(&mut self, acts: Vec<Act>) {
+        if !self.may_act() {
+            return;
+        }
+        for act in acts {
+            match act {
+                Act::Append(proposal) => {
+                    if !self.busy.contains_key(&proposal.conversation) {
+                        self.busy.insert(proposal.conversation.clone(), None);
+                        self.queue.push_back(proposal);
+                    }
+                }
+                Act::Ask(question) => drop(self.jobs.spawn(job::ask(self.actor.clone(), question))),
+                Act::Provision(agents) => {
+                    let plan = self.config.plan(self.actor.orchestration.clone(), agents.into_iter().collect());
+                    self.jobs.spawn(job::provision(self.actor.clone(), plan));
+                }
+            }
+        }
+    }
+
+    /// Begins whatever may begin now.
+    fn go_on(&mut self) {
+        let may_act = self.may_act();
+        match (std::mem::replace(&mut self.acted, may_act), may_act) {
+            // Nobody knows what the one before has forwarded.
+            (false, true) => {
+                let gateways: Vec<_> = self.ledger.waiting_gateways().cloned().collect();
+                gateways.iter().for_each(|gateway| self.outbox.renew(gateway, &self.ledger));
+            }
+            (true, false) => {
+                self.outbox.clear();
+                self.queue.drain(..).for_each(|proposal| drop(self.busy.remove(&proposal.conversation)));
+            }
+            (false, false) | (true, true) => {}
+        }
+        if !may_act {
+            return;
+        }
+        let at = self.at();
+        for (process, agents) in self.presence.probe(at) {
+            self.jobs.spawn(job::probe(self.actor.clone(), process, agents));
+        }
+        for (gateway, request) in self.outbox.next(&self.ledger, at) {
+            self.jobs.spawn(job::forward(self.actor.clone(), gateway, request));
+        }
+        while self.acting < ACTING_MAX
+            && let Some(proposal) = self.queue.pop_front()
+        {
+            self.acting += 1;
+            self.jobs.spawn(job::act(self.actor.clone(), proposal));
+        }
+    }
+
+    /// What is under way comes to its end, and the one that acts stores what it knows.
+    async fn finish(mut self) {
+        let actor = self.actor.clone();
+        let is_worth_it = self.may_act() && self.ledger.seq() > self.checkpoint.seq && !self.checkpoint.is_under_way;
+        let mut finishing = pin!(async {
+            while self.jobs.join_next().await.is_some() {}
+            if is_worth_it && let Done::Stored { stored: Err(error), .. } = job::store(actor, self.ledger.seq(), self.ledger.open()).await {
+                tracing::warn!(orchestration = %self.actor.orchestration, "no checkpoint: {error}");
+            }
+        });
+        if timeout(FINISH, &mut finishing).await.is_err() {
+            tracing::warn!("something was still under way when the coordinator stopped");
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What the coordinator answers: who owns what. Pure: a verb and its question in, the answer's bytes out.
+
+use bytes::Bytes;
+use protocol::ids::ProcessId;
+use protocol::query::{Answer, ListQuery, Listed, ShowQuery, Shown, Status, verb};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ledger::{Ledger, Row};
+use crate::presence::Presence;
+
+/// The verbs that are answered.
+pub const VERBS: [&str; 3] = [verb::SHOW, verb::LIST, verb::STATUS];
+/// Conversations in one answer: with briefs of several kilobytes it still fits into a message.
+const LIMIT_MAX: usize = 250;
+
+/// What answers are made from.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// The conversations.
+    pub ledger: &'a Ledger,
+    /// The workers.
+    pub presence: &'a Presence,
+    /// Who answers.
+    pub process: &'a ProcessId,
+    /// Whether it is the one that acts.
+    pub is_leader: bool,
+    /// The broker's time as of the last tick, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
+}
+
+impl View<'_> {
+    /// The answer to a question, as JSON.
+    pub fn answer(&self, verb: &str, question: &[u8]) -> Bytes {
+        match verb {
+            verb::SHOW => reply(question, |query: ShowQuery| self.show(&query)),
+            verb::LIST => reply(question, |query: ListQuery| Answer::Ok(self.list(&query))),
+            verb::STATUS => json(&Answer::Ok(self.status())),
+            _ => json(&Answer::<()>::Invalid(format!("the coordinator knows {VERBS:?}, not {verb:?}"))),
+        }
+    }
+
+    fn show(&self, query: &ShowQuery) -> Answer<Shown> {
+        self.ledger.row(&query.conversation).map_or(Answer::NotFound, |row| Answer::Ok(row.shown(&query.conversation)))
+    }
+
+    fn list(&self, query: &ListQuery) -> Listed {
+        let mut matching: Vec<_> = self.ledger.rows().filter(|(_, row)| self.matches(query, row)).collect();
+        matching.sort_by_key(|(_, row)| std::cmp::Reverse((row.last_ms, row.seq)));
+        let total = matching.len();
+        matching.truncate(query.limit.unwrap_or(LIMIT_MAX).min(LIMIT_MAX));
+        Listed { conversations: matching.into_iter().map(|(id, row)| row.shown(id)).collect(), total }
+    }
+
+    fn matches(&self, query: &ListQuery, row: &Row) -> bool {
+        let is_idle = |secs: u64| row.last_ms.saturating_add(secs.saturating_mul(1000)) <= self.now_ms;
+        query.agent.as_ref().is_none_or(|agent| row.brief.owner == *agent)
+            && query.phase.is_none_or(|phase| row.brief.phase == phase)
+            && query.idle_secs.is_none_or(is_idle)
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            process: self.process.clone(),
+            is_leader: self.is_leader,
+            seq: self.ledger.seq().0,
+            open: self.ledger.open_count(),
+            now_ms: self.now_ms,
+            workers: self.presence.heartbeats(),
+        }
+    }
+}
+
+/// An empty question asks for everything that its defaults mean, where it has any.
+fn reply<Q: DeserializeOwned, A: Serialize>(question: &[u8], answer: impl FnOnce(Q) -> Answer<A>) -> Bytes {
+    let question = if question.is_empty() { b"{}" } else { question };
+    json(&serde_json::from_slice(question).map_or_else(|error| Answer::Invalid(error.to_string()), answer))
+}
+
+fn json(answer: &impl Serialize) -> Bytes {
+    serde_json::to_vec(answer).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+#[path = "query_tests.rs"]
+mod tests;
