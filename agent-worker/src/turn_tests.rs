@@ -1,0 +1,14 @@
+//! Turns against a conversation in memory. Each story asserts the whole list of effects: one too many fails.
+
+#[path = "turn_tests/fences.rs"]
+mod fences;
+#[path = "turn_tests/fuzz.rs"]
+mod fuzz;
+#[path = "turn_tests/outcomes.rs"]
+mod outcomes;
+#[path = "turn_tests/people.rs"]
+mod people;
+#[path = "turn_tests/resume.rs"]
+mod resume;
+#[path = "turn_tests/stage.rs"]
+mod stage;

@@ -20,9 +20,8 @@ pub(crate) fn process_id(prefix: &str) -> anyhow::Result<ProcessId> {
 
 /// Connects as `process`; flags win over the environment.
 pub(crate) async fn connect(broker: &BrokerArgs, process: &ProcessId) -> anyhow::Result<Shared> {
-    let lookup = |name: &str| std::env::var(name).ok();
-    let settings = Settings::from_environment(broker.nats.as_deref(), process, &lookup)?;
-    let nats = Nats::connect(settings).await?;
+    let settings = Settings::from_env(broker.nats.as_deref(), process.clone(), |name| std::env::var(name).ok())?;
+    let nats = Nats::connect(&settings).await?;
     Ok(Arc::new(nats))
 }
 

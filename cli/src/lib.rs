@@ -14,6 +14,7 @@ mod output;
 mod program;
 mod run;
 mod show;
+mod talk;
 mod validate;
 mod worker;
 

@@ -101,7 +101,9 @@ impl Follower {
     /// An agent's worker said a piece of an answer.
     pub fn said(&mut self, agent: AgentName, live: Live) -> Vec<Followed> {
         let mut shown = Vec::new();
-        if let Some(tokens) = &mut self.tokens {
+        // Before the journal has caught up with what this follower saw elsewhere, nothing is news.
+        let is_behind = self.after.is_some_and(|after| after.ordinal >= self.conversation.tail().next);
+        if let Some(tokens) = self.tokens.as_mut().filter(|_| !is_behind) {
             tokens.said(agent, live, &mut shown);
         }
         shown.into_iter().map(Followed::Token).collect()
@@ -137,7 +139,3 @@ impl Follower {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "follower_tests.rs"]
-mod tests;

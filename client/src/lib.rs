@@ -48,6 +48,8 @@ mod question;
 mod read;
 mod result;
 mod start;
+#[cfg(test)]
+mod testing;
 mod tokens;
 mod trace;
 mod transcript;

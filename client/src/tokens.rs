@@ -1,6 +1,6 @@
 //! Live tokens beside the entries that make them true. Pure.
 //!
-//! What is shown is a promise about the journal: without what was withdrawn, the tokens up to each final one are, in
+//! What is shown is a promise about the journal: without what was withdrawn, the pieces up to each final one are, in
 //! order, exactly the texts of the journal's responses. Tokens are said and may be lost, repeated, late or early; the
 //! entry has the whole text. So a lost piece silences the rest until the entry brings it, pieces of another attempt than
 //! the one that was shown withdraw it, and pieces ahead of the journal wait for it.
@@ -22,8 +22,8 @@ pub enum Token {
         /// Whether the message is complete with it.
         is_final: bool,
     },
-    /// Nothing that was shown since the last event counts, complete messages included: it was not recorded. What counts
-    /// of it is shown again.
+    /// What was shown beyond the messages whose events were followed does not count, complete messages included: it was
+    /// not recorded. What counts of it is shown again.
     Withdrawn {
         /// Who spoke.
         agent: AgentName,
@@ -78,10 +78,10 @@ impl Tokens {
             self.process = Some(live.process.clone());
             (self.place, self.done, self.is_broken) = (None, None, false);
         }
-        self.next_piece(agent, live, show);
+        self.next_piece(&agent, live, show);
     }
 
-    fn next_piece(&mut self, agent: AgentName, live: Live, show: &mut Vec<Token>) {
+    fn next_piece(&mut self, agent: &AgentName, live: Live, show: &mut Vec<Token>) {
         let Live { answer, index, piece, .. } = live;
         if self.done.is_some_and(|done| answer <= done) {
             return;
@@ -100,7 +100,7 @@ impl Tokens {
             }
             Piece::Text(text) if is_next && !self.is_broken => {
                 self.place = Some((answer, index + 1));
-                self.text(&agent, answer, text, show);
+                self.text(agent, answer, text, show);
             }
             Piece::Text(_) | Piece::Reset => self.is_broken = true,
         }
@@ -110,11 +110,13 @@ impl Tokens {
         match self.drafts.back_mut() {
             Some(draft) if draft.answer == answer => draft.text.push_str(&text),
             before => {
-                // The answer before is complete, as far as anybody can tell before it is recorded.
-                if let Some(draft) = before.filter(|draft| !draft.is_final) {
+                // The answer before is complete, as far as anybody can tell before it is recorded; without a text it is
+                // no message.
+                if let Some(draft) = before.filter(|draft| !draft.is_final && !draft.text.is_empty()) {
                     draft.is_final = true;
                     show.push(token(&draft.agent, String::new(), true));
                 }
+                self.drafts.retain(|draft| draft.is_final);
                 self.drafts.push_back(Draft { agent: agent.clone(), answer, text: text.clone(), is_final: false });
             }
         }
@@ -123,29 +125,22 @@ impl Tokens {
 
     /// The text of `answer` so far does not count; that of the answers before it does.
     fn reset(&mut self, answer: u32, show: &mut Vec<Token>) {
-        if self.drafts.back().is_none_or(|draft| draft.answer != answer) {
+        let Some(draft) = self.drafts.back_mut().filter(|draft| draft.answer == answer) else { return };
+        self.is_broken = false;
+        if draft.text.is_empty() {
             return;
         }
-        self.is_broken = false;
-        let mut kept = std::mem::take(&mut self.drafts);
-        if let Some(draft) = kept.back_mut() {
-            show.push(Token::Withdrawn { agent: draft.agent.clone() });
-            draft.text.clear();
-        }
-        for draft in kept.iter().filter(|draft| draft.is_final) {
+        draft.text.clear();
+        show.push(Token::Withdrawn { agent: draft.agent.clone() });
+        for draft in self.drafts.iter().filter(|draft| draft.is_final) {
             show.push(token(&draft.agent, draft.text.clone(), true));
         }
-        self.drafts = kept;
     }
 
     /// A response was recorded: its text is what counts.
     pub(crate) fn recorded(&mut self, agent: &AgentName, text: &str, show: &mut Vec<Token>) {
         if text.is_empty() {
             return;
-        }
-        // A draft that was reset and never written again is no message.
-        while self.drafts.len() > 1 && self.drafts.front().is_some_and(|draft| draft.text.is_empty()) {
-            self.drafts.pop_front();
         }
         let Some(draft) = self.drafts.pop_front() else {
             self.is_broken = false;
@@ -157,6 +152,8 @@ impl Tokens {
             Some("") if draft.is_final => {}
             Some(rest) if !draft.is_final && draft.agent == *agent => show.push(token(agent, rest.to_owned(), true)),
             _ => {
+                // Nor does what was shown after it: what else comes of that is not waited for.
+                self.done = self.place.map(|(answer, _)| answer);
                 self.drafts.push_front(draft);
                 self.withdraw(show);
                 show.push(token(agent, text.to_owned(), true));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protocol::entry::Entry;
 use protocol::event::{Asked, Call, Event, Message, RequestKind, Role, Transferred};
 use protocol::history::transferred_result;
-use protocol::ids::{AgentName, EventId};
+use protocol::ids::{AgentName, EventId, ProcessId};
 use protocol::orchestration::{Orchestration, TRANSFER_PREFIX};
 
 use crate::Recorded;
@@ -23,6 +23,8 @@ pub struct Line {
     pub agent: Option<AgentName>,
     /// The speaker's name for people.
     pub name: String,
+    /// The process that said it.
+    pub process: ProcessId,
     /// What it is.
     pub content: Content,
 }
@@ -45,6 +47,9 @@ pub enum Content {
     },
 }
 
+/// An agent, and the process that plays it.
+type Speaker<'a> = (&'a AgentName, &'a ProcessId);
+
 /// The projection: fed with events in order, it gives the lines that each adds.
 #[derive(Clone, Debug)]
 pub struct Transcript {
@@ -62,16 +67,18 @@ impl Transcript {
     /// The lines that an event adds.
     pub fn lines(&mut self, recorded: &Recorded) -> Vec<Line> {
         let Recorded { id, event, entry, .. } = recorded;
-        let Some(agent) = recorded.from().agent() else { return person(*id, event) };
+        let process = &entry.head.process;
+        let Some(agent) = recorded.from().agent() else { return person(*id, process, event) };
+        let speaker = (agent, process);
         match event {
             Event::Responded(response) => {
                 self.calls.clone_from(&response.calls);
-                vec![self.line(*id, agent, Content::Text(response.text.clone()))]
+                vec![self.line(*id, speaker, Content::Text(response.text.clone()))]
             }
             Event::Asked(asked) if has_words_of_its_own(asked, *id, entry) => {
-                vec![self.line(*id, agent, Content::Text(asked.text.clone()))]
+                vec![self.line(*id, speaker, Content::Text(asked.text.clone()))]
             }
-            Event::Transferred(transfer) => self.transfer(*id, agent, transfer),
+            Event::Transferred(transfer) => self.transfer(*id, speaker, transfer),
             _ => Vec::new(),
         }
         .into_iter()
@@ -79,7 +86,7 @@ impl Transcript {
         .collect()
     }
 
-    fn transfer(&self, id: EventId, agent: &AgentName, transfer: &Transferred) -> Vec<Line> {
+    fn transfer(&self, id: EventId, speaker: Speaker<'_>, transfer: &Transferred) -> Vec<Line> {
         let named = |call: &&Call| transfer.call.as_ref() == Some(&call.id);
         let call = self.calls.iter().find(named).cloned().unwrap_or_else(|| Call {
             id: transfer.call.clone().unwrap_or_default(),
@@ -87,11 +94,12 @@ impl Transcript {
             arguments: "{}".to_owned(),
         });
         let result = Content::TransferResult { call: call.id.clone(), to: transfer.to.clone(), text: transferred_result(&transfer.to) };
-        vec![self.line(id, agent, Content::TransferCall(call)), self.line(id, agent, result)]
+        vec![self.line(id, speaker, Content::TransferCall(call)), self.line(id, speaker, result)]
     }
 
-    fn line(&self, id: EventId, agent: &AgentName, content: Content) -> Line {
-        Line { id, agent: Some(agent.clone()), name: self.orchestration.display_name(agent).to_owned(), content }
+    fn line(&self, id: EventId, (agent, process): Speaker<'_>, content: Content) -> Line {
+        let name = self.orchestration.display_name(agent).to_owned();
+        Line { id, agent: Some(agent.clone()), name, process: process.clone(), content }
     }
 }
 
@@ -102,8 +110,8 @@ fn has_words_of_its_own(asked: &Asked, id: EventId, entry: &Entry) -> bool {
     asked.kind == RequestKind::Question && !is_said
 }
 
-fn person(id: EventId, event: &Event) -> Vec<Line> {
-    let said = |name: &str, text: &str| Line { id, agent: None, name: name.to_owned(), content: Content::Text(text.to_owned()) };
+fn person(id: EventId, process: &ProcessId, event: &Event) -> Vec<Line> {
+    let said = |name: &str, text: &str| Line { id, agent: None, name: name.to_owned(), process: process.clone(), content: Content::Text(text.to_owned()) };
     let lines = match event {
         Event::Opened(opened) => opened.input.iter().map(|message| said(speaker(message), &message.text)).collect(),
         Event::Said(event) => vec![said(PERSON, &event.text)],

@@ -6,33 +6,30 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, BoxStream};
 use futures::StreamExt;
-use journal::{Connection, Delivery};
+use journal::Delivery;
 use protocol::entry::Head;
 use protocol::ids::{AgentName, ConversationId, Seq};
-use protocol::subject::{self, Class};
+use protocol::subject::{Class, gateway_of_hello};
 use protocol::wire::Stored;
 use tokio::sync::watch::{Receiver, Sender};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::act::Actor;
 use crate::forward::Outbox;
-use crate::input;
+use crate::input::Inputs;
 use crate::job::{self, Consumers, Done};
 use crate::ledger::Ledger;
 use crate::presence::Presence;
-use crate::query::{VERBS, View};
+use crate::query::View;
 use crate::watch::{Act, Proposal, Watch};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two sweeps: they are the slow net, deaths are noticed at once.
 const SWEEP_TICKS: u64 = 5;
-/// Entries taken in before anything else is looked at.
-const ENTRIES_MAX: usize = 512;
 /// Appends under way at once.
 const ACTING_MAX: usize = 64;
 /// Before an act that failed is proposed again.
@@ -43,7 +40,6 @@ const QUIET: Duration = Duration::from_millis(500);
 const SETTLE: Duration = Duration::from_secs(2);
 /// How long what is under way may take once the coordinator is told to stop.
 const FINISH: Duration = Duration::from_secs(5);
-const QUEUE: &str = "coordinator";
 
 /// One orchestration's coordinator.
 #[derive(Debug)]
@@ -72,10 +68,13 @@ pub(crate) struct Driver {
 }
 
 /// How far the ledger has come.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Progress {
-    /// It catches up with what was stored before `began_ms` (0: nobody knows yet); nothing came since `quiet`.
-    Behind { began_ms: u64, quiet: Instant },
+    /// Nobody knows yet what time it is.
+    Began,
+    /// It catches up with what was stored before this time, by the broker's clock. It has, once an entry is newer, or when
+    /// none comes any more until then.
+    Behind { began_ms: u64, quiet_at: Instant },
     CaughtUp,
 }
 
@@ -85,16 +84,6 @@ struct Checkpoint {
     entries: usize,
     at: Instant,
     is_under_way: bool,
-}
-
-/// Everything that comes in from outside.
-struct Inputs {
-    entries: BoxStream<'static, Vec<Stored>>,
-    beats: BoxStream<'static, Delivery>,
-    hellos: BoxStream<'static, Delivery>,
-    queries: BoxStream<'static, (&'static str, Delivery)>,
-    connection: Receiver<Connection>,
-    generation: u64,
 }
 
 impl Driver {
@@ -114,7 +103,7 @@ impl Driver {
             outbox: Outbox::default(),
             leads,
             began: now,
-            progress: Progress::Behind { began_ms: 0, quiet: now },
+            progress: Progress::Began,
             acted: false,
             now_ms: 0,
             ticks: 0,
@@ -127,8 +116,9 @@ impl Driver {
         }
     }
 
-    pub(crate) async fn run(mut self, ready: Sender<bool>, stop: CancellationToken) {
-        let mut inputs = self.inputs().await;
+    /// Coordinates until `stop`. A job that crashes is a programming error: it ends the coordinator, visibly.
+    pub(crate) async fn run(mut self, ready: Sender<bool>, stop: CancellationToken) -> Result<(), JoinError> {
+        let mut inputs = Inputs::open(&self.actor.broker, &self.actor.orchestration, self.ledger.seq()).await;
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -139,14 +129,14 @@ impl Driver {
                 Some(beat) = inputs.beats.next() => self.hear(&beat),
                 Some(hello) = inputs.hellos.next() => self.greet(&hello),
                 Some((verb, question)) = inputs.queries.next() => self.answer(verb, &question).await,
-                Some(Ok(done)) = self.jobs.join_next() => self.done(done),
-                Ok(()) = inputs.connection.changed() => self.connected(&mut inputs),
+                Some(done) = self.jobs.join_next() => self.done(done?),
+                () = inputs.link.reconnected() => self.presence.reconnected(self.at()),
                 Ok(()) = self.leads.changed() => {}
                 _ = ticks.tick() => self.tick(),
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
             if self.catches_up() {
-                inputs.queries = self.queries().await;
+                inputs.take_queries(&self.actor.broker, &self.actor.orchestration).await;
                 ready.send_replace(true);
                 tracing::info!(orchestration = %self.actor.orchestration, seq = %self.ledger.seq(), "caught up");
             }
@@ -154,50 +144,22 @@ impl Driver {
         }
         ready.send_replace(false);
         self.finish().await;
-    }
-
-    async fn inputs(&self) -> Inputs {
-        let (broker, name) = (&self.actor.broker, &self.actor.orchestration);
-        let mut connection = broker.connection();
-        let generation = connection.borrow_and_update().generation;
-        Inputs {
-            beats: input::listen(broker, subject::heartbeats(name), None).await.fuse().boxed(),
-            hellos: input::listen(broker, subject::gateway_hellos(name), None).await.fuse().boxed(),
-            entries: input::entries(broker.clone(), name.clone(), self.ledger.seq()).ready_chunks(ENTRIES_MAX).boxed(),
-            queries: stream::pending().boxed(),
-            connection,
-            generation,
-        }
-    }
-
-    /// Questions are taken only once they can be answered: another replica may know more.
-    async fn queries(&self) -> BoxStream<'static, (&'static str, Delivery)> {
-        let mut verbs = Vec::new();
-        for verb in VERBS {
-            let subject = subject::coordinator(&self.actor.orchestration, verb);
-            let questions = input::listen(&self.actor.broker, subject, Some(QUEUE)).await;
-            verbs.push(questions.map(move |question| (verb, question)));
-        }
-        stream::select_all(verbs).boxed()
+        Ok(())
     }
 
     fn at(&self) -> Duration {
         self.began.elapsed()
     }
 
-    fn is_caught_up(&self) -> bool {
-        matches!(self.progress, Progress::CaughtUp)
-    }
-
     fn may_act(&self) -> bool {
-        self.is_caught_up() && *self.leads.borrow()
+        matches!(self.progress, Progress::CaughtUp) && *self.leads.borrow()
     }
 
     /// When there is something to do even if nothing comes in.
     fn wake(&self) -> Option<Instant> {
         let quiet = match self.progress {
-            Progress::Behind { began_ms, quiet } => (began_ms > 0).then(|| quiet + QUIET),
-            Progress::CaughtUp => None,
+            Progress::Behind { quiet_at, .. } => Some(quiet_at),
+            Progress::Began | Progress::CaughtUp => None,
         };
         let timers = [self.presence.next_probe(), self.outbox.wake()].into_iter().flatten().filter(|_| self.may_act());
         timers.map(|at| self.began + at).chain(quiet).min()
@@ -219,20 +181,15 @@ impl Driver {
             }
         }
         self.checkpoint.entries += 1;
-        if let Progress::Behind { began_ms, quiet } = &mut self.progress {
-            *quiet = Instant::now();
-            if *began_ms > 0 && stored.time_ms >= *began_ms {
-                *quiet -= QUIET;
-            }
+        if let Progress::Behind { began_ms, quiet_at } = &mut self.progress {
+            let is_newer = stored.time_ms >= *began_ms;
+            *quiet_at = if is_newer { Instant::now() } else { Instant::now() + QUIET };
         }
     }
 
     /// Whether the ledger has just caught up.
     fn catches_up(&mut self) -> bool {
-        let catches_up = match self.progress {
-            Progress::Behind { began_ms, quiet } => began_ms > 0 && quiet.elapsed() >= QUIET,
-            Progress::CaughtUp => false,
-        };
+        let catches_up = matches!(self.progress, Progress::Behind { quiet_at, .. } if quiet_at <= Instant::now());
         if catches_up {
             self.progress = Progress::CaughtUp;
         }
@@ -247,7 +204,7 @@ impl Driver {
     }
 
     fn greet(&mut self, hello: &Delivery) {
-        if let Some(gateway) = subject::gateway_of_hello(&hello.subject).filter(|_| self.may_act()) {
+        if let Some(gateway) = gateway_of_hello(&hello.subject).filter(|_| self.may_act()) {
             self.outbox.renew(&gateway, &self.ledger);
         }
     }
@@ -262,13 +219,6 @@ impl Driver {
         };
         if let Some(reply) = &question.reply {
             self.actor.broker.say(reply, view.answer(verb, &question.payload)).await;
-        }
-    }
-
-    fn connected(&mut self, inputs: &mut Inputs) {
-        let connection = *inputs.connection.borrow_and_update();
-        if std::mem::replace(&mut inputs.generation, connection.generation) != connection.generation {
-            self.presence.reconnected(self.at());
         }
     }
 
@@ -329,8 +279,8 @@ impl Driver {
         self.now_ms = self.now_ms.max(now_ms);
         self.presence.ticked();
         self.ledger.expire(self.now_ms);
-        if let Progress::Behind { began_ms: began_ms @ 0, quiet } = &mut self.progress {
-            (*began_ms, *quiet) = (now_ms, Instant::now());
+        if matches!(self.progress, Progress::Began) {
+            self.progress = Progress::Behind { began_ms: now_ms, quiet_at: Instant::now() + QUIET };
         }
         if !self.may_act() {
             return;
@@ -390,7 +340,9 @@ impl Driver {
             }
             (true, false) => {
                 self.outbox.clear();
-                self.queue.drain(..).for_each(|proposal| drop(self.busy.remove(&proposal.conversation)));
+                for proposal in self.queue.drain(..) {
+                    self.busy.remove(&proposal.conversation);
+                }
             }
             (false, false) | (true, true) => {}
         }

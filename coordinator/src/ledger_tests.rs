@@ -1,1 +1,228 @@
+use proptest::prelude::*;
+use protocol::brief::{Fixed, Phase};
 
+use super::*;
+use crate::story::{
+    START_MS, Story, agent, asked, completed, conversation, decided, deferred, handed_back, opened, process, redispatched, replied, request,
+    revision, said, taken, to, transferred,
+};
+
+fn bounded() -> Fixed {
+    Fixed { gateway: Some(process("gw-1")), turn_secs: Some(60), conversation_secs: Some(1000), ..Fixed::default() }
+}
+
+fn row<'a>(story: &'a Story, id: &str) -> &'a Row {
+    story.ledger.row(&conversation(id)).unwrap()
+}
+
+/// What lies in the indexes, by hand.
+fn delivered(ledger: &Ledger, name: &str, seq: u64) -> Vec<String> {
+    ledger.delivered(&agent(name), Seq(seq)).map(|(id, _)| id.to_string()).collect()
+}
+
+fn waiting(ledger: &Ledger, gateway: &str) -> Vec<String> {
+    ledger.waiting_at(&process(gateway)).map(|(id, _)| id.to_string()).collect()
+}
+
+fn expired(ledger: &Ledger, now_ms: u64) -> Vec<(String, Expired)> {
+    ledger.expired(now_ms).map(|(id, _, expired)| (id.to_string(), expired)).collect()
+}
+
+#[test]
+fn an_opening_makes_a_row() {
+    let mut story = Story::new(bounded());
+    story.tell("c1", opened("triage"));
+    let expected = Row {
+        brief: story.heads[0].2.brief.clone(),
+        ordinal: 0,
+        seq: Seq(1),
+        epoch: Seq(1),
+        item: Seq(1),
+        turn_ms: START_MS,
+        last_ms: START_MS,
+        opened_ms: START_MS,
+        not_before_ms: None,
+        due: Vec::new(),
+        kind: "opened".into(),
+        revision: revision(),
+        traceparent: Some("00-00000000000000000000000000000001-00f067aa0ba902b7-01".to_owned()),
+    };
+    assert_eq!(*row(&story, "c1"), expected);
+    assert_eq!((story.ledger.seq(), story.ledger.open_count()), (Seq(1), 1));
+}
+
+#[test]
+fn an_entry_seen_before_changes_nothing() {
+    let mut story = Story::new(bounded());
+    story.tell("c1", opened("triage"));
+    story.tell("c1", transferred("triage", "refund"));
+    let (seq, time_ms, head) = story.heads[0].clone();
+    story.ledger.apply(seq, time_ms, &head);
+    assert_eq!(row(&story, "c1").ordinal, 1);
+}
+
+#[test]
+fn the_epoch_begins_with_work_items_and_takeovers_and_the_turn_with_its_first_work_item() {
+    let mut story = Story::new(bounded());
+    let mut seen = Vec::new();
+    let lines = [opened("triage"), taken("triage"), redispatched("triage", 0), said(), transferred("triage", "refund"), handed_back("refund")];
+    for line in lines {
+        story.tell("c1", line);
+        let row = row(&story, "c1");
+        seen.push((row.epoch.0, row.item.0, row.turn_ms - START_MS));
+        story.wait(1000);
+    }
+    assert_eq!(seen, [(1, 1, 0), (2, 1, 0), (3, 3, 0), (3, 3, 0), (5, 5, 4000), (5, 5, 4000)]);
+}
+
+#[test]
+fn a_wait_counts_from_the_entry_that_began_it() {
+    let mut story = Story::new(bounded());
+    story.tell("c1", opened("triage"));
+    assert_eq!(row(&story, "c1").not_before_ms, None);
+    story.tell("c1", deferred("triage", 20));
+    story.wait(5000);
+    story.tell("c1", said());
+    assert_eq!(row(&story, "c1").not_before_ms, Some(START_MS + 20_000));
+    story.tell("c1", handed_back("triage"));
+    assert_eq!(row(&story, "c1").not_before_ms, Some(START_MS + 5000));
+    story.tell("c1", taken("triage"));
+    assert_eq!(row(&story, "c1").not_before_ms, None);
+}
+
+#[test]
+fn a_request_is_due_after_the_entry_that_asked() {
+    let mut story = Story::new(Fixed::default());
+    story.tell("c1", opened("triage"));
+    story.wait(1000);
+    story.tell("c1", asked("triage", &[Some(30), None, Some(10)]));
+    let due = |secs: u64| START_MS + 1000 + secs * 1000;
+    assert_eq!(row(&story, "c1").due, [(request("1.0"), due(30)), (request("1.2"), due(10))]);
+    assert_eq!(row(&story, "c1").deadline(), Some((due(10), Expired::Request(request("1.2")))));
+    story.wait(5000);
+    story.tell("c1", decided(Class::In, "1.2"));
+    assert_eq!(row(&story, "c1").deadline(), Some((due(30), Expired::Request(request("1.0")))));
+    story.tell("c1", decided(Class::In, "1.0"));
+    story.tell("c1", decided(to("triage"), "1.1"));
+    assert_eq!(row(&story, "c1").deadline(), None);
+}
+
+#[test]
+fn the_first_bound_counts() {
+    let mut story = Story::new(bounded());
+    story.tell("c1", opened("triage"));
+    assert_eq!(row(&story, "c1").deadline(), Some((START_MS + 60_000, Expired::Turn)));
+    story.tell("c1", asked("triage", &[None]));
+    assert_eq!(row(&story, "c1").deadline(), Some((START_MS + 1_000_000, Expired::Conversation)), "waiting is not a turn");
+    story.wait(970_000);
+    story.tell("c1", replied("triage", "1.0"));
+    assert_eq!(row(&story, "c1").deadline(), Some((START_MS + 1_000_000, Expired::Conversation)));
+    story.tell("c1", completed("triage"));
+    assert_eq!(row(&story, "c1").deadline(), None);
+}
+
+#[test]
+fn indexes_follow_the_conversation() {
+    let mut story = Story::new(bounded());
+    for id in ["c1", "c2", "c3"] {
+        story.tell(id, opened("triage"));
+        story.wait(1000);
+    }
+    story.tell("c2", transferred("triage", "refund"));
+    story.tell("c3", asked("triage", &[Some(5)]));
+    assert_eq!(delivered(&story.ledger, "triage", 9), ["c1"]);
+    assert_eq!((delivered(&story.ledger, "refund", 3), delivered(&story.ledger, "refund", 4)), (vec![], vec!["c2".to_owned()]));
+    assert_eq!(waiting(&story.ledger, "gw-1"), ["c3"]);
+    let due_ms = START_MS + 3000 + 5000;
+    assert_eq!(expired(&story.ledger, due_ms - 1), []);
+    assert_eq!(expired(&story.ledger, due_ms), [("c3".to_owned(), Expired::Request(request("1.0")))]);
+    assert_eq!(
+        expired(&story.ledger, START_MS + 63_000),
+        [("c3".to_owned(), Expired::Request(request("1.0"))), ("c1".to_owned(), Expired::Turn), ("c2".to_owned(), Expired::Turn)]
+    );
+    story.tell("c3", replied("triage", "1.0"));
+    story.tell("c2", completed("refund"));
+    assert_eq!(delivered(&story.ledger, "triage", 9), ["c1", "c3"]);
+    assert_eq!(story.ledger.working_agents().collect::<Vec<_>>(), [&agent("triage")]);
+    assert_eq!((waiting(&story.ledger, "gw-1").len(), story.ledger.waiting_gateways().count()), (0, 0));
+}
+
+#[test]
+fn ended_conversations_stay_for_a_while() {
+    let mut story = Story::new(bounded());
+    story.tell("c1", opened("triage"));
+    story.tell("c1", completed("triage"));
+    story.tell("c2", opened("triage"));
+    assert_eq!((story.ledger.open_count(), story.ledger.rows().count()), (1, 2));
+    story.ledger.expire(START_MS + 59_999);
+    assert_eq!(row(&story, "c1").brief.phase, Phase::Completed);
+    story.ledger.expire(START_MS + 60_000);
+    assert_eq!((story.ledger.open_count(), story.ledger.rows().count()), (1, 1));
+}
+
+#[test]
+fn nothing_is_left_of_an_erased_conversation() {
+    let mut story = Story::new(bounded());
+    story.tell("c1", opened("triage"));
+    story.tell("c1", completed("triage"));
+    story.roll("c1", 0);
+    assert_eq!((story.ledger.open_count(), story.ledger.rows().count()), (0, 0));
+    story.ledger.expire(u64::MAX);
+    assert_eq!(story.ledger.seq(), Seq(3));
+}
+
+type Indexes = (BTreeSet<(u64, ConversationId)>, BTreeMap<AgentName, BTreeSet<(Seq, ConversationId)>>, BTreeMap<ProcessId, BTreeSet<ConversationId>>);
+
+/// All there is about open conversations.
+fn state(ledger: &Ledger) -> (Seq, Vec<(ConversationId, Arc<Row>)>, Indexes) {
+    (ledger.seq, ledger.open(), (ledger.deadlines.clone(), ledger.working.clone(), ledger.waiting.clone()))
+}
+
+proptest! {
+    #[test]
+    fn any_checkpoint_and_the_rest_make_the_same_ledger(
+        dice in proptest::collection::vec((0_usize..4, any::<usize>(), 0_u64..20_000), 1..60),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let mut story = Story::new(bounded());
+        for (id, die, ms) in dice {
+            story.roll(["c1", "c2", "c3", "c4"][id], die);
+            story.wait(ms);
+        }
+        let cut = cut.index(story.heads.len() + 1);
+        let mut before = Ledger::new(60_000);
+        for (seq, time_ms, head) in &story.heads[..cut] {
+            before.apply(*seq, *time_ms, head);
+        }
+        let stored: Vec<_> = before.open().into_iter().map(|row| rmp_serde::to_vec_named(&row).unwrap()).collect();
+        let rows = stored.iter().map(|bytes| rmp_serde::from_slice::<(ConversationId, Row)>(bytes).unwrap());
+        let mut restored = Ledger::restore(60_000, before.seq(), rows);
+        // Some entries come again.
+        for (seq, time_ms, head) in &story.heads[cut.saturating_sub(3)..] {
+            restored.apply(*seq, *time_ms, head);
+        }
+        prop_assert_eq!(state(&restored), state(&story.ledger));
+    }
+
+    #[test]
+    fn indexes_are_what_a_full_scan_finds(dice in proptest::collection::vec((0_usize..4, any::<usize>(), 0_u64..20_000), 1..60)) {
+        let mut story = Story::new(bounded());
+        for (id, die, ms) in dice {
+            story.roll(["c1", "c2", "c3", "c4"][id], die);
+            story.wait(ms);
+        }
+        let ledger = &story.ledger;
+        let open: Vec<_> = ledger.rows().filter(|(_, row)| !row.brief.phase.is_ended()).collect();
+        prop_assert_eq!(ledger.open_count(), open.len());
+        let late: BTreeSet<_> = ledger.expired(story.now_ms).map(|(id, _, _)| id.clone()).collect();
+        let scanned = open.iter().filter(|(_, row)| row.deadline().is_some_and(|(at_ms, _)| at_ms <= story.now_ms));
+        prop_assert_eq!(late, scanned.map(|(id, _)| (*id).clone()).collect());
+        for name in ["triage", "refund"] {
+            let found: BTreeSet<_> = ledger.delivered(&agent(name), Seq(u64::MAX)).map(|(id, _)| id.clone()).collect();
+            let scanned = open.iter().filter(|(_, row)| row.brief.phase == Phase::Working && row.brief.owner == agent(name));
+            prop_assert_eq!(found, scanned.map(|(id, _)| (*id).clone()).collect());
+        }
+        let found: BTreeSet<_> = ledger.waiting_at(&process("gw-1")).map(|(id, _)| id.clone()).collect();
+        prop_assert_eq!(found, open.iter().filter(|(_, row)| row.brief.phase == Phase::Waiting).map(|(id, _)| (*id).clone()).collect());
+    }
+}

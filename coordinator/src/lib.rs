@@ -16,11 +16,14 @@ mod driver;
 mod input;
 mod job;
 mod start;
+#[cfg(test)]
+mod story;
 
 use std::time::Duration;
 
-use journal::{Plan, ProvisionError, Shared};
+use futures::FutureExt;
 use journal::registry::RegistryError;
+use journal::{Plan, ProvisionError, Shared};
 use protocol::ids::{AgentName, OrchestrationName, ProcessId};
 use protocol::orchestration::Orchestration;
 use tokio::sync::watch::{Receiver, Sender, channel};
@@ -160,12 +163,13 @@ impl Coordinator {
                     return std::future::pending().await;
                 }
             }
-        };
+        }
+        .fuse();
         tokio::pin!(all_ready);
         let mut result = Ok(());
         loop {
             tokio::select! {
-                () = &mut all_ready, if !*self.ready.borrow() => { self.ready.send_replace(true); }
+                () = &mut all_ready => { self.ready.send_replace(true); }
                 ended = served.join_next() => match ended {
                     None => break,
                     Some(ended) => {

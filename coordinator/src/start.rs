@@ -38,9 +38,10 @@ pub(crate) async fn serve(
     let lease = Lease::new(broker.clone(), name.clone(), process.clone(), config.lease);
     let standing = tokio::spawn(lease.stand(leads, resign.clone()));
     let actor = Arc::new(Actor::new(broker, name, process));
-    Driver::new(actor, config, agents, ledger, is_leader).run(ready, stop).await;
+    let coordinated = Driver::new(actor, config, agents, ledger, is_leader).run(ready, stop).await;
     resign.cancel();
-    Ok(standing.await?)
+    standing.await?;
+    Ok(coordinated?)
 }
 
 /// Provisions and restores, for as long as the broker is merely away.

@@ -43,6 +43,14 @@ macro_rules! events {
                 }
             }
 
+            /// Its fields as JSON, for people and programs that only look.
+            pub fn to_json(&self) -> Json {
+                match self {
+                    $(Self::$name(event) => serde_json::to_value(event).unwrap_or_default(),)*
+                    Self::Unknown { data, .. } => serde_json::json!({ "bytes": data.len() }),
+                }
+            }
+
             pub(crate) fn encode(&self) -> Result<Bytes, rmp_serde::encode::Error> {
                 Ok(match self {
                     $(Self::$name(event) => rmp_serde::to_vec_named(event)?.into(),)*

@@ -1,6 +1,6 @@
 //! The file form of an orchestration (`docs/manifest.md` lists its keys).
 //!
-//! A text becomes a tree that knows its places ([`yaml`]), the tree becomes a [`Manifest`] ([`de`]), and
+//! A text becomes a tree that knows its places (`yaml`), the tree becomes a [`Manifest`] (`de`), and
 //! [`Manifest::check`] makes an [`Orchestration`] of it or says everything that is wrong. The pure core reads no files:
 //! [`parse`] is given a function for those that a manifest names.
 
@@ -25,9 +25,8 @@ pub use self::problem::{KeyPath, Place, Problem, Step};
 pub use self::seconds::{InvalidDuration, Seconds};
 pub use self::source::parse;
 pub use self::spec::{
-    AgentSpec, ApiVersion, CodeSpec, CodeToolSpec, HandoffSpec, HttpSpec, HttpToolSpec, HumanSpec, Kind, LimitsSpec,
-    Manifest, Metadata, Method, ModelSpec, Provider, ScalingSpec, Spec, TemplateSpec, TemplateToolSpec, ToolsFrom,
-    ToolsetSpec, WorkerSpec,
+    AgentSpec, ApiVersion, CodeSpec, CodeToolSpec, HandoffSpec, HttpSpec, HttpToolSpec, HumanSpec, Kind, LimitsSpec, Manifest, Metadata,
+    Method, ModelSpec, Provider, ScalingSpec, Spec, TemplateSpec, TemplateToolSpec, ToolsFrom, ToolsetSpec, WorkerSpec,
 };
 pub use self::yaml::{DEPTH_MAX, FILE_BYTES_MAX};
 

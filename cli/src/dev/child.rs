@@ -28,6 +28,8 @@ pub struct Spec {
     pub executable: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Variables that it gets on top of this process's own.
+    pub environment: Vec<(&'static str, &'static str)>,
     /// Where its output is kept.
     pub log: PathBuf,
     /// Whether its output is shown too.
@@ -58,6 +60,8 @@ pub async fn supervise(spec: Spec, state: SharedProcess, stop: CancellationToken
         match start(&spec) {
             Ok(mut child) => {
                 update(&state, |process| process.pid = child.id());
+                // Held open for as long as the process runs: waiting for it would close it.
+                let _tie = child.stdin.take();
                 tokio::spawn(keep_output(spec.clone(), child.stdout.take(), child.stderr.take()));
                 tokio::select! {
                     status = child.wait() => say_how(&spec, status),
@@ -95,6 +99,7 @@ fn start(spec: &Spec) -> std::io::Result<Child> {
     // a pipe from here: should the supervisor itself be killed, the process sees it close and ends too.
     Command::new(&spec.executable)
         .args(&spec.arguments)
+        .envs(spec.environment.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use client::Client;
-use protocol::ids::{AgentName, ProcessId, Writer};
+use client::{Client, Side};
+use protocol::ids::{AgentName, ProcessId};
 use protocol::orchestration::Orchestration;
 use protocol::query::Status;
 use tokio::time::{interval, timeout};
@@ -54,7 +54,7 @@ pub struct System {
     url: String,
     processes: Vec<SharedProcess>,
     agents: BTreeSet<AgentName>,
-    orchestration: protocol::ids::OrchestrationName,
+    orchestration: Orchestration,
     logs: PathBuf,
     stop_programs: CancellationToken,
     programs: TaskTracker,
@@ -76,7 +76,7 @@ impl System {
             url: server.url().to_owned(),
             processes: Vec::new(),
             agents: config.orchestration.agents().map(|agent| agent.name.clone()).collect(),
-            orchestration: config.orchestration.name().clone(),
+            orchestration: config.orchestration.clone(),
             logs,
             stop_programs: CancellationToken::new(),
             programs: TaskTracker::new(),
@@ -105,6 +105,8 @@ impl System {
             name,
             executable: executable.clone(),
             arguments: arguments.into_iter().chain(["--tied".to_owned(), "--nats".to_owned(), self.url.clone()]).collect(),
+            // The programs cannot see how the broker syncs; whoever started it vouches for it.
+            environment: if config.fsync == Fsync::Always { vec![("BATON_NATS_SYNCED", "true")] } else { Vec::new() },
             echoes: config.echoes,
             restarts: config.restarts,
         };
@@ -113,11 +115,19 @@ impl System {
         for agent in &self.agents {
             for n in 1..=config.workers {
                 let name = if config.workers == 1 { agent.to_string() } else { format!("{agent}-{n}") };
-                let arguments = ["worker", "--orchestration", self.orchestration.as_str(), "--agent", agent.as_str()];
+                let arguments = ["worker", "--orchestration", self.orchestration.name().as_str(), "--agent", agent.as_str()];
                 specs.push(spec(name, arguments.map(str::to_owned).into()));
             }
         }
         Ok(specs)
+    }
+
+    /// What the models of this orchestration have to say before they play: that a script stands in, above all.
+    pub fn announcements(&self) -> BTreeSet<String> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let Ok(http) = agent_worker::model::build::http_client() else { return BTreeSet::new() };
+        let models = self.orchestration.agents().map(|agent| agent_worker::model::build(&agent.model, &self.orchestration, &environment, &http));
+        models.filter_map(|built| built.ok()?.1).collect()
     }
 
     /// The broker's address.
@@ -136,7 +146,7 @@ impl System {
     /// That the broker cannot be reached.
     pub async fn client(&self, process: ProcessId) -> anyhow::Result<Client> {
         let broker = connect::connect(&BrokerArgs { nats: Some(self.url.clone()) }, &process).await?;
-        Ok(Client::new(broker, self.orchestration.clone(), Writer::Client, process))
+        Ok(Client::new(broker, self.orchestration.name().clone(), Side::Client, process))
     }
 
     /// Waits until the coordinator answers and a worker of every agent is heard.

@@ -11,8 +11,8 @@ use super::{Checked, Manifest};
 /// that the manifest names, relative to the manifest, or says why it cannot.
 ///
 /// # Errors
-/// Everything that is wrong (but no more than 50 things), each problem with its place, in the order of the file: what is no YAML; else every key and
-/// value of the wrong shape; else everything that [`Manifest::check`] refuses.
+/// Everything that is wrong, up to 50 things, each with its place, in the order of the file: what is no YAML; else every key
+/// and value of the wrong shape; else everything that [`Manifest::check`] refuses.
 ///
 /// ```
 /// let text = "\

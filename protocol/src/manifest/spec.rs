@@ -342,7 +342,7 @@ pub struct CodeToolSpec {
     /// What is done when it is unknown whether it ran (default: ask).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_doubt: Option<InDoubt>,
-    /// Who must approve a call before it runs: caller, role:<name> or desk:<name> (default: nobody).
+    /// Who must approve a call before it runs: `caller`, `role:<name>` or `desk:<name>` (default: nobody).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub approval: Option<Audience>,
@@ -389,7 +389,7 @@ pub struct HttpToolSpec {
     /// What is done when it is unknown whether it ran (default: ask).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_doubt: Option<InDoubt>,
-    /// Who must approve a call before it runs: caller, role:<name> or desk:<name> (default: nobody).
+    /// Who must approve a call before it runs: `caller`, `role:<name>` or `desk:<name>` (default: nobody).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub approval: Option<Audience>,
@@ -454,7 +454,7 @@ pub struct TemplateToolSpec {
     /// What is done when it is unknown whether it ran (default: ask).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_doubt: Option<InDoubt>,
-    /// Who must approve a call before it runs: caller, role:<name> or desk:<name> (default: nobody).
+    /// Who must approve a call before it runs: `caller`, `role:<name>` or `desk:<name>` (default: nobody).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub approval: Option<Audience>,

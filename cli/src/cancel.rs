@@ -1,0 +1,19 @@
+//! `baton cancel`: calls a conversation off.
+
+use std::process::ExitCode;
+
+use client::{Client, Side};
+
+use crate::args::CancelArgs;
+use crate::connect;
+use crate::output::Output;
+
+pub(crate) async fn command(args: CancelArgs, out: Output) -> anyhow::Result<ExitCode> {
+    let process = connect::process_id("cancel")?;
+    let (broker, orchestration) = connect::target(&args.target, &process).await?;
+    let client = Client::new(broker, orchestration, Side::Client, process);
+    let accepted = client.cancel(&args.conversation, &args.reason).await?;
+    let result = serde_json::json!({ "conversation": args.conversation, "ordinal": accepted.ordinal, "phase": "cancelled" });
+    out.result(&result, |_| format!("{} is cancelled", args.conversation))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,42 @@
+//! `baton run`: holds a conversation.
+
+use std::process::ExitCode;
+
+use client::{Client, Opening, Side};
+
+use crate::args::{LogArgs, RunArgs};
+use crate::output::Output;
+use crate::talk::{Replies, Talk};
+use crate::{connect, output, program};
+
+pub(crate) async fn command(args: RunArgs, log: &LogArgs, out: Output) -> anyhow::Result<ExitCode> {
+    let process = connect::process_id("run")?;
+    let (nats, orchestration) = connect::resolve(args.data.as_deref(), args.orchestration.clone(), &args.broker)?;
+    let telemetry = program::telemetry(log, "client", Some(orchestration.to_string()), process.as_str(), "warn")?;
+    let broker = connect::connect(&nats, &process).await?;
+    let client = Client::new(broker, orchestration, Side::Client, process);
+    let talk = Talk::new(Replies::open(args.replies.as_deref()).await?, out, None);
+    let handle = match (&args.conversation, &args.task) {
+        (Some(conversation), _) => client.attach(conversation, talk.callbacks()),
+        (None, task) => {
+            let mut opening = Opening::new("baton run", task.clone().unwrap_or_default());
+            opening.key.clone_from(&args.key);
+            opening.human = !args.no_human;
+            client.invoke(&opening, talk.callbacks()).await?
+        }
+    };
+    if !out.is_json() {
+        output::note(&format!("conversation {}", handle.conversation()));
+    }
+    let exit = talk.wait(&handle, &again(&args)).await?;
+    program::finish(telemetry).await;
+    Ok(exit)
+}
+
+/// The command that goes on with this conversation.
+fn again(args: &RunArgs) -> String {
+    let data = args.data.as_ref().map(|data| format!(" --data {}", data.display())).unwrap_or_default();
+    let orchestration = args.orchestration.as_ref().map(|name| format!(" --orchestration {name}")).unwrap_or_default();
+    let nats = args.broker.nats.as_ref().map(|url| format!(" --nats {url}")).unwrap_or_default();
+    format!("baton run{data}{orchestration}{nats}")
+}

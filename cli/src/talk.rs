@@ -1,0 +1,189 @@
+//! A person's side of a conversation on a terminal, from a pipe or from a file.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use client::{Answer, Callbacks, Content, Handle, Line, Outcome, Question};
+use protocol::event::{CompletedBecause, RequestKind, Verdict};
+use protocol::ids::ProcessId;
+use serde_json::json;
+use std::io::IsTerminal;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines};
+use tokio::sync::{Mutex, Notify};
+
+use crate::output::{self, Output};
+
+/// Where a person's lines come from.
+pub(crate) struct Replies {
+    lines: Lines<Box<dyn AsyncBufRead + Send + Unpin>>,
+    /// Whether a person types them in: then they are asked for, and need not be shown again.
+    is_terminal: bool,
+}
+
+impl Replies {
+    /// From a file, or, without one or for `-`, from standard input.
+    pub(crate) async fn open(file: Option<&Path>) -> anyhow::Result<Self> {
+        let file = file.filter(|file| file.as_os_str() != "-");
+        let is_terminal = file.is_none() && std::io::stdin().is_terminal();
+        let source: Box<dyn AsyncBufRead + Send + Unpin> = match file {
+            None => Box::new(BufReader::new(tokio::io::stdin())),
+            Some(file) => {
+                let opened = tokio::fs::File::open(file).await;
+                Box::new(BufReader::new(opened.with_context(|| format!("the replies in {} cannot be read", file.display()))?))
+            }
+        };
+        Ok(Self { lines: source.lines(), is_terminal })
+    }
+
+    /// From a text that is at hand.
+    pub(crate) fn from_text(text: &'static str) -> Self {
+        let source: Box<dyn AsyncBufRead + Send + Unpin> = Box::new(text.as_bytes());
+        Self { lines: source.lines(), is_terminal: false }
+    }
+
+    async fn next(&mut self, prompt: &str, out: Output) -> anyhow::Result<Option<String>> {
+        if self.is_terminal {
+            output::piece(prompt);
+        }
+        let line = self.lines.next_line().await.context("a reply cannot be read as a line of text")?;
+        if let Some(line) = &line
+            && !self.is_terminal
+            && !out.is_json()
+        {
+            output::line(&format!("{prompt}{line}"));
+        }
+        Ok(line)
+    }
+}
+
+/// Which processes are known by number, to be shown with what they say.
+pub(crate) type Pids = HashMap<ProcessId, u32>;
+
+/// The person's side of one conversation.
+pub(crate) struct Talk {
+    replies: Arc<Mutex<Replies>>,
+    /// Told when the replies have run out while something is asked.
+    ran_out: Arc<Notify>,
+    out: Output,
+    pids: Option<Pids>,
+}
+
+impl Talk {
+    /// A talk that shows what is said; with `pids`, each line with the process that said it.
+    pub(crate) fn new(replies: Replies, out: Output, pids: Option<Pids>) -> Self {
+        Self { replies: Arc::new(Mutex::new(replies)), ran_out: Arc::default(), out, pids }
+    }
+
+    /// What the client library calls.
+    pub(crate) fn callbacks(&self) -> Callbacks {
+        let (out, pids) = (self.out, self.pids.clone());
+        let margin = pids.as_ref().map(margin);
+        let show = Callbacks::default().on_message(move |line| {
+            say(line, out, pids.as_ref(), margin.unwrap_or_default());
+            Ok(())
+        });
+        let prompt = format!("{:margin$}User: ", "", margin = margin.unwrap_or_default());
+        let (replies, ran_out) = (self.replies.clone(), self.ran_out.clone());
+        show.on_question(move |question| {
+            let (replies, ran_out, prompt) = (replies.clone(), ran_out.clone(), prompt.clone());
+            async move {
+                let answer = answer(&mut *replies.lock().await, &question, &prompt, out).await?;
+                if answer.is_none() {
+                    ran_out.notify_one();
+                }
+                Ok(answer.unwrap_or(Answer::Elsewhere))
+            }
+        })
+    }
+
+    /// Waits for the end, or until nobody is there to answer any more.
+    pub(crate) async fn wait(&self, handle: &Handle, again: &str) -> anyhow::Result<ExitCode> {
+        let outcome = tokio::select! {
+            outcome = handle.get(None) => outcome?,
+            () = self.ran_out.notified() => {
+                let conversation = handle.conversation();
+                output::note(&format!("\nconversation {conversation} waits for a person; go on with it:\n  {again} --conversation {conversation}"));
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
+        self.show_outcome(&outcome)
+    }
+
+    fn show_outcome(&self, outcome: &Outcome) -> anyhow::Result<ExitCode> {
+        let (word, text) = match outcome {
+            Outcome::Completed(completed) if completed.because == CompletedBecause::TaskComplete => {
+                ("completed", format!("Task is completed with summary: {}", completed.result))
+            }
+            Outcome::Completed(completed) => ("completed", completed.result.clone()),
+            Outcome::Failed(failed) => ("failed", format!("The conversation failed ({}): {}", failed.code, failed.detail)),
+            Outcome::Cancelled(cancelled) => ("cancelled", format!("The conversation was cancelled: {}", cancelled.reason)),
+        };
+        self.out.result(&json!({ "outcome": word, "text": text }), |_| text.clone())?;
+        Ok(if word == "completed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// The width of the column that names processes.
+fn margin(pids: &Pids) -> usize {
+    pids.iter().map(|(process, pid)| label(process, Some(*pid)).len()).max().unwrap_or_default() + 2
+}
+
+fn label(process: &ProcessId, pid: Option<u32>) -> String {
+    let pid = pid.map_or_else(|| "?".to_owned(), |pid| pid.to_string());
+    format!("[{process} pid {pid}]")
+}
+
+fn say(line: &Line, out: Output, pids: Option<&Pids>, margin: usize) {
+    if out.is_json() {
+        let (kind, text) = match &line.content {
+            Content::Text(text) => ("message", text.clone()),
+            Content::TransferCall(call) => ("transfer", call.name.clone()),
+            Content::TransferResult { text, .. } => ("transferred", text.clone()),
+        };
+        let pid = pids.and_then(|pids| pids.get(&line.process));
+        let value = json!({ "id": line.id, "kind": kind, "agent": line.agent, "name": line.name, "process": line.process, "pid": pid, "text": text });
+        return output::line(&value.to_string());
+    }
+    match &line.content {
+        Content::Text(text) => {
+            let label = pids.map(|pids| label(&line.process, pids.get(&line.process).copied())).unwrap_or_default();
+            output::line(&format!("{label:margin$}{}: {text}", line.name));
+        }
+        Content::TransferCall(_) => {}
+        Content::TransferResult { to, .. } => output::note(&format!("{:margin$}({} hands over to {to})", "", line.name)),
+    }
+}
+
+/// A person's answer; none when there are no more lines.
+async fn answer(replies: &mut Replies, question: &Question, prompt: &str, out: Output) -> anyhow::Result<Option<Answer>> {
+    if question.kind == RequestKind::Question {
+        return Ok(replies.next(prompt, out).await?.map(Answer::Text));
+    }
+    let choices = match question.kind {
+        RequestKind::Approval => "yes or no",
+        RequestKind::InDoubt | RequestKind::Question => "retry, happened or abandon",
+    };
+    output::note(&format!("{} asks: {} ({choices}; more words are passed on)", question.agent, question.text));
+    loop {
+        let Some(line) = replies.next(prompt, out).await? else { return Ok(None) };
+        let (word, note) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
+        match verdict(question.kind, word) {
+            Some(verdict) => return Ok(Some(Answer::Decision { verdict, note: note.trim().to_owned(), by: "terminal".to_owned() })),
+            None => output::note(&format!("{word:?} is none of: {choices}")),
+        }
+    }
+}
+
+fn verdict(kind: RequestKind, word: &str) -> Option<Verdict> {
+    match (kind, word.to_ascii_lowercase().as_str()) {
+        (RequestKind::Approval, "y" | "yes" | "approve") => Some(Verdict::Approved),
+        (RequestKind::Approval, "n" | "no" | "deny") => Some(Verdict::Denied),
+        (RequestKind::InDoubt, "retry") => Some(Verdict::Retry),
+        (RequestKind::InDoubt, "happened") => Some(Verdict::Happened),
+        (RequestKind::InDoubt, "abandon") => Some(Verdict::Abandoned),
+        _ => None,
+    }
+}
