@@ -3,7 +3,7 @@ use protocol::brief::{Fixed, Phase};
 
 use super::*;
 use crate::story::{
-    START_MS, Story, agent, asked, completed, conversation, decided, deferred, handed_back, opened, process, redispatched, replied, request,
+    START_MS, Story, agent, approvals, asked, completed, conversation, decided, deferred, handed_back, opened, process, redispatched, replied, request,
     revision, said, taken, to, transferred,
 };
 
@@ -95,7 +95,7 @@ fn a_request_is_due_after_the_entry_that_asked() {
     let mut story = Story::new(Fixed::default());
     story.tell("c1", opened("triage"));
     story.wait(1000);
-    story.tell("c1", asked("triage", &[Some(30), None, Some(10)]));
+    story.tell("c1", approvals("triage", &[Some(30), None, Some(10)]));
     let due = |secs: u64| START_MS + 1000 + secs * 1000;
     assert_eq!(row(&story, "c1").due, [(request("1.0"), due(30)), (request("1.2"), due(10))]);
     assert_eq!(row(&story, "c1").deadline(), Some((due(10), Expired::Request(request("1.2")))));
@@ -112,7 +112,7 @@ fn the_first_bound_counts() {
     let mut story = Story::new(bounded());
     story.tell("c1", opened("triage"));
     assert_eq!(row(&story, "c1").deadline(), Some((START_MS + 60_000, Expired::Turn)));
-    story.tell("c1", asked("triage", &[None]));
+    story.tell("c1", asked("triage", None));
     assert_eq!(row(&story, "c1").deadline(), Some((START_MS + 1_000_000, Expired::Conversation)), "waiting is not a turn");
     story.wait(970_000);
     story.tell("c1", replied("triage", "1.0"));
@@ -129,7 +129,7 @@ fn indexes_follow_the_conversation() {
         story.wait(1000);
     }
     story.tell("c2", transferred("triage", "refund"));
-    story.tell("c3", asked("triage", &[Some(5)]));
+    story.tell("c3", asked("triage", Some(5)));
     assert_eq!(delivered(&story.ledger, "triage", 9), ["c1"]);
     assert_eq!((delivered(&story.ledger, "refund", 3), delivered(&story.ledger, "refund", 4)), (vec![], vec!["c2".to_owned()]));
     assert_eq!(waiting(&story.ledger, "gw-1"), ["c3"]);

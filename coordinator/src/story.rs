@@ -62,12 +62,19 @@ pub(crate) fn transferred(from: &str, target: &str) -> Line {
     (to(target), by(from), vec![event.into()])
 }
 
-pub(crate) fn asked(from: &str, due_secs: &[Option<u64>]) -> Line {
-    let ask = |due_secs: &Option<u64>| {
-        let kind = if due_secs.is_none() { RequestKind::Question } else { RequestKind::Approval };
-        Asked { kind, audience: Audience::Caller, text: "?".to_owned(), call: None, arguments_hash: None, due_secs: *due_secs }.into()
-    };
-    (Class::Ask, by(from), due_secs.iter().map(ask).collect())
+/// A question to the caller.
+pub(crate) fn asked(from: &str, due_secs: Option<u64>) -> Line {
+    (Class::Ask, by(from), vec![ask(RequestKind::Question, Audience::Caller, due_secs)])
+}
+
+/// Approvals that somebody else than the caller must decide.
+pub(crate) fn approvals(from: &str, due_secs: &[Option<u64>]) -> Line {
+    let approval = |due_secs: &Option<u64>| ask(RequestKind::Approval, Audience::Role("lead".to_owned()), *due_secs);
+    (Class::Ask, by(from), due_secs.iter().map(approval).collect())
+}
+
+fn ask(kind: RequestKind, audience: Audience, due_secs: Option<u64>) -> Event {
+    Asked { kind, audience, text: "?".to_owned(), call: None, arguments_hash: None, due_secs }.into()
 }
 
 pub(crate) fn replied(target: &str, id: &str) -> Line {
@@ -157,8 +164,8 @@ impl Story {
         let line = match brief.phase {
             Phase::Working => match die % 9 {
                 0 => transferred(owner, other),
-                1 => asked(owner, &[Some(30), None, Some(10)]),
-                2 => asked(owner, &[None]),
+                1 => approvals(owner, &[Some(30), None, Some(10)]),
+                2 => asked(owner, None),
                 3 => said(),
                 4 => taken(owner),
                 5 => deferred(owner, 5),
@@ -166,8 +173,9 @@ impl Story {
                 7 => redispatched(owner, brief.turn),
                 _ => completed(owner),
             },
-            Phase::Waiting if die % 3 == 0 => said(),
             Phase::Waiting => match brief.requests.as_slice() {
+                [open] if open.kind == RequestKind::Question => replied(owner, &open.id.to_string()),
+                _ if die % 3 == 0 => said(),
                 [open] => decided(to(owner), &open.id.to_string()),
                 [open, ..] => decided(Class::In, &open.id.to_string()),
                 [] => unreachable!("a conversation waits for somebody"),

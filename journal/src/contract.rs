@@ -73,6 +73,7 @@ macro_rules! contract_tests {
             an_extended_item_does_not_come_again,
             closing_gives_back_what_was_not_taken,
             what_was_on_its_way_to_the_dead_comes_to_the_living,
+            a_source_that_is_gone_takes_nothing_more,
             two_sources_share_without_doubling,
             no_more_is_in_flight_than_the_plan_allows,
             an_item_older_than_the_ack_wait_says_so,

@@ -9,9 +9,10 @@ pub mod nats {
         pub fn urls(&self) -> Vec<String> { self.nodes.iter().map(|n| n.url.clone()).collect() }
         pub async fn settled(&self) {
             let c = async_nats::connect(self.nodes[0].url()).await.unwrap();
+            eprintln!("settling");
             loop {
                 if let Ok(Ok(m)) = tokio::time::timeout(Duration::from_millis(500), c.request("$JS.API.INFO", "".into())).await {
-                    if !String::from_utf8_lossy(&m.payload).contains("error") { return; }
+                    eprintln!("{}", String::from_utf8_lossy(&m.payload)); if !String::from_utf8_lossy(&m.payload).contains("error") { return; }
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

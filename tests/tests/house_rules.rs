@@ -44,9 +44,13 @@ fn sources(crate_folder: &str) -> Vec<(PathBuf, String)> {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            if name.ends_with("_tests") || name == "tests" {
+                continue;
+            }
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") && !path.to_string_lossy().ends_with("_tests.rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
                 sources.push((path, text));
             }
@@ -99,7 +103,7 @@ fn the_pure_core_asks_no_clock_and_no_environment() {
 fn there_is_one_fence_and_it_is_used_in_one_place() {
     for folder in ["client", "agent-worker", "coordinator", "cli", "telemetry", "protocol"] {
         for (path, text) in sources(folder) {
-            assert!(!text.contains("Expected-Last"), "{} fences by itself; Journal::append does", path.display());
+            assert!(!text.contains("\"Nats-Expected-Last"), "{} fences by itself; Journal::append does", path.display());
         }
     }
     let fencing: Vec<_> = sources("journal").into_iter().filter(|(_, text)| text.contains("Nats-Expected-Last-Subject-Sequence-Subject\"")).collect();

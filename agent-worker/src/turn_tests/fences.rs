@@ -211,12 +211,12 @@ fn whoever_lost_ownership_drops_the_work() {
     let me = || stage_to("triage");
     let turn = 0;
     let lost = [
-        Meanwhile::Entry(Class::Note, "triage", Box::new(Taken { by: "w-9".parse().unwrap(), delivered: 2 }.into())),
-        Meanwhile::Entry(me(), "coordinator", Box::new(Redispatched { turn, reason: String::new() }.into())),
-        Meanwhile::Entry(stage_to("refund"), "coordinator", Box::new(Reassigned { to: agent("refund"), by: "ops".into() }.into())),
+        Meanwhile::Entry(Class::Note, "triage".to_owned(), Box::new(Taken { by: "w-9".parse().unwrap(), delivered: 2 }.into())),
+        Meanwhile::Entry(me(), "coordinator".to_owned(), Box::new(Redispatched { turn, reason: String::new() }.into())),
+        Meanwhile::Entry(stage_to("refund"), "coordinator".to_owned(), Box::new(Reassigned { to: agent("refund"), by: "ops".into() }.into())),
         // Case 43: the late output of a cancelled turn is refused.
-        Meanwhile::Entry(Class::End, "client", Box::new(Cancelled { reason: String::new() }.into())),
-        Meanwhile::Entry(me(), "gateway", Box::new(Interrupted { text: "stop".to_owned() }.into())),
+        Meanwhile::Entry(Class::End, "client".to_owned(), Box::new(Cancelled { reason: String::new() }.into())),
+        Meanwhile::Entry(me(), "gateway".to_owned(), Box::new(Interrupted { text: "stop".to_owned() }.into())),
     ];
     for meanwhile in lost {
         for reply in [says("which order?"), calls(&[TO_REFUND]), calls(&[DONE]), calls(&[PAY]), calls(&[WIRE])] {
@@ -239,7 +239,7 @@ fn an_interrupted_turn_is_asked_again_with_the_message() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[PAY]), says("paid, what else?")]);
     stage.reply("nothing");
-    stage.meanwhile(0, Meanwhile::Entry(stage.to("triage"), "gateway", Box::new(Interrupted { text: "no, stop".to_owned() }.into())));
+    stage.meanwhile(0, Meanwhile::Entry(stage.to("triage"), "gateway".to_owned(), Box::new(Interrupted { text: "no, stop".to_owned() }.into())));
     check(&stage.act("triage", [calls(&[DONE])]), "
         ask model
         end: responded complete_task; completed TaskComplete: all done

@@ -1,1 +1,209 @@
+//! Random models, people, deaths and fences. Whatever they do: every turn ends in one legal outcome, every prompt holds exactly one
+//! result for each call, and no side effect runs twice without somebody's leave.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use journal::Refusal;
+use protocol::brief::Phase;
+use protocol::event::{Call, Event, RequestKind, Responded, Verdict};
+use protocol::history::{PromptMessage, project};
+use protocol::subject::Class;
+
+use super::stage::{Meanwhile, Reply, Stage};
+use crate::model::ModelError;
+
+const ACTS: u64 = 30_000;
+
+fn pick<'a, T: ?Sized>(rng: &mut fastrand::Rng, of: &[&'a T]) -> &'a T {
+    of[rng.usize(..of.len())]
+}
+
+/// What models write where a tool's name belongs.
+fn name(rng: &mut fastrand::Rng) -> String {
+    let known = [
+        "look", "count", "put", "pay", "mail", "log", "refund_money", "wire", "spy", "complete_task", "transfer_to_refund", "transfer_to_triage",
+        "transfer_to_order",
+    ];
+    match rng.u8(..12) {
+        0 => pick(rng, &["", "fly", "transfer_to_", "transfer_to_sales", "Complete_Task", "functions.look", "look ", "🙂"]).to_owned(),
+        1 => (0..rng.usize(..80)).map(|_| rng.char(..)).collect(),
+        _ => pick(rng, &known).to_owned(),
+    }
+}
+
+/// What models write where JSON belongs: right, nearly right, half, and wrong.
+fn arguments(rng: &mut fastrand::Rng) -> String {
+    let deep = format!("{{\"payload\":{{\"order\":1,\"x\":{}{}}}}}", "[".repeat(rng.usize(..200)), "]".repeat(rng.usize(..200)));
+    let texts = [
+        "{}", "", " ", "{}", r#"{"task_summary":"done"}"#, r#"{"payload":{"order":7}}"#, r#"{"n":1}"#, r#"{"reason":"r"}"#, "null", "[]", "7", "\"x\"",
+        r#"{"n":"1"}"#, r#"{"n":1e999}"#, r#"{"payload":{"order":1.5}}"#, r#"{"payload":null}"#, r#"{"task_summary":["done"]}"#, "{\"a\":", "{}{}", "\u{0}",
+        r#"{"a":1,"a":2}"#, r#"{"n":18446744073709551616}"#, "{\"\\ud800\":1}", deep.as_str(),
+    ];
+    let text = pick(rng, &texts);
+    if rng.u8(..10) > 0 {
+        return text.to_owned();
+    }
+    text.chars().take(rng.usize(..=text.len())).collect()
+}
+
+fn response(rng: &mut fastrand::Rng) -> Responded {
+    let calls = match rng.u8(..40) {
+        0 => 100 + rng.usize(..60),
+        1..=12 => 0,
+        _ => 1 + rng.usize(..4),
+    };
+    let mut call = |_| Call {
+        id: pick(rng, &["", "call_0", "call_1", "c", "c1", "c2"]).to_owned(),
+        name: name(rng),
+        arguments: arguments(rng),
+    };
+    let calls = (0..calls).map(&mut call).collect();
+    let text = pick(rng, &["", "", " \n", "text", "a longer text", "\u{0}\u{7f}🙂"]).to_owned();
+    Responded { text, calls, model: String::new(), usage: None }
+}
+
+fn reply(rng: &mut fastrand::Rng) -> Reply {
+    match rng.u8(..40) {
+        0 => Reply::Dies,
+        1 => Reply::Breaks(ModelError::Later { wait: std::time::Duration::from_secs(rng.u64(..700)), detail: "busy".to_owned() }),
+        2 if rng.bool() => Reply::Breaks(ModelError::Unavailable("down".to_owned())),
+        3 => Reply::HandsBack,
+        _ => Reply::Model(response(rng)),
+    }
+}
+
+fn meanwhile(rng: &mut fastrand::Rng, stage: &Stage) -> Option<Meanwhile> {
+    Some(match rng.u8(..12) {
+        0..=7 => Meanwhile::Says("meanwhile"),
+        8 => Meanwhile::Refuses(Refusal::NoSpace("full".to_owned())),
+        9 => Meanwhile::Refuses(Refusal::TooLarge { bytes: 2, bytes_max: 1 }),
+        10 => {
+            let turn = stage.journal.brief()?.turn;
+            let event = protocol::event::Redispatched { turn, reason: "silence".to_owned() };
+            Meanwhile::Entry(stage.to(&stage.owner()), "coordinator".to_owned(), Box::new(event.into()))
+        }
+        _ => {
+            let event = protocol::event::Taken { by: "w-0".parse().ok()?, delivered: 2 };
+            Meanwhile::Entry(Class::Note, stage.owner(), Box::new(event.into()))
+        }
+    })
+}
+
+/// A person answers whatever is asked.
+fn answer(rng: &mut fastrand::Rng, stage: &mut Stage) {
+    if rng.u8(..8) == 0 && stage.journal.requests().iter().all(|request| request.kind != RequestKind::Question) {
+        stage.say("yes, yes");
+    }
+    while stage.phase() == Phase::Waiting {
+        match stage.journal.requests()[0].kind {
+            RequestKind::Question => stage.reply("an answer"),
+            RequestKind::Approval => stage.decide(if rng.bool() { Verdict::Approved } else { Verdict::Denied }, ""),
+            RequestKind::InDoubt => {
+                let verdicts = [&Verdict::Retry, &Verdict::Happened, &Verdict::Abandoned];
+                stage.decide(*pick(rng, &verdicts), "so it is");
+            }
+        }
+    }
+}
+
+/// What the whole journal must say after every act.
+fn check_journal(stage: &Stage, seed: u64) {
+    assert_eq!(stage.journal.verify(), Ok(()), "seed {seed}");
+    for agent in stage.orchestration.agents() {
+        check_prompt(&project(&stage.orchestration, &stage.journal, &agent.name, &[]), seed);
+    }
+}
+
+/// Every call of a prompt is followed by its result, in order, and every result by none but its own call's.
+fn check_prompt(prompt: &[PromptMessage], seed: u64) {
+    let mut open: Vec<&str> = Vec::new();
+    for message in prompt {
+        match message {
+            PromptMessage::Tool { call, .. } => {
+                assert_eq!(open.first(), Some(&call.as_str()), "seed {seed}: a result without its call");
+                open.remove(0);
+            }
+            PromptMessage::System { .. } | PromptMessage::User { .. } => assert!(open.is_empty(), "seed {seed}: {open:?} have no result"),
+            PromptMessage::Assistant { calls, .. } => {
+                assert!(open.is_empty(), "seed {seed}: {open:?} have no result");
+                open = calls.iter().map(|call| call.id.as_str()).collect();
+                assert_eq!(open.iter().collect::<BTreeSet<_>>().len(), open.len(), "seed {seed}: one id, two calls");
+            }
+        }
+    }
+    assert!(open.is_empty(), "seed {seed}: {open:?} have no result");
+}
+
+/// No call whose doubts people decide ran more often than they let it; the same key, the same call.
+fn check_runs(stage: &Stage, seed: u64) {
+    let mut runs: BTreeMap<&str, usize> = BTreeMap::new();
+    for run in stage.runs.iter().filter(|run| ["pay", "wire", "refund_money", "log"].contains(&run.call.name.as_str())) {
+        *runs.entry(run.key.as_str()).or_default() += 1;
+    }
+    let mut retries: BTreeMap<&str, usize> = BTreeMap::new();
+    for (_, (_, event)) in stage.journal.events() {
+        let Event::Decided(decision) = event else { continue };
+        if decision.verdict != Verdict::Retry {
+            continue;
+        }
+        let Some(Event::Asked(asked)) = stage.journal.event(decision.request) else { panic!("seed {seed}: nothing was asked") };
+        let call = &asked.call.as_ref().unwrap().id;
+        let entry = &stage.journal.entries()[usize::try_from(decision.request.ordinal).unwrap()];
+        let keys = entry.events.iter().filter_map(|event| if let Event::Intended(intended) = event { Some(intended) } else { None });
+        let key = keys.flat_map(|intended| &intended.calls).find(|intended| intended.call == *call).unwrap();
+        *retries.entry(key.key.as_str()).or_default() += 1;
+    }
+    for (key, count) in runs {
+        let allowed = 1 + retries.get(key).copied().unwrap_or_default();
+        assert!(count <= allowed, "seed {seed}: {key} ran {count} times, {allowed} were allowed");
+    }
+}
+
+/// One act: a turn that ended has left the conversation with somebody.
+fn act(rng: &mut fastrand::Rng, stage: &mut Stage, seed: u64) {
+    let owner = stage.owner();
+    let turn = stage.journal.brief().unwrap().turn;
+    let replies: Vec<Reply> = (0..1 + rng.usize(..12)).map(|_| reply(rng)).collect();
+    let effects = if rng.u8(..4) == 0 { stage.act_again(&owner, replies) } else { stage.act(&owner, replies) };
+    match effects.last().map(String::as_str) {
+        Some("settled") => {
+            let brief = stage.journal.brief().unwrap();
+            assert!(brief.phase != Phase::Working || brief.turn != turn, "seed {seed}: settled, and nobody goes on: {effects:?}");
+        }
+        Some("dropped" | "dies") => {}
+        Some(other) => assert!(other.starts_with("given back") || other.contains("handed back"), "seed {seed}: {other}"),
+        None => panic!("seed {seed}: no effect"),
+    }
+}
+
+#[test]
+fn whatever_happens_every_turn_ends_in_one_legal_outcome() {
+    let mut stages = [Stage::new(), Stage::without_people()];
+    stages.iter_mut().for_each(|stage| stage.lenient = true);
+    let (mut acts, mut seed, mut models, mut ended) = (0, 0, 0, 0);
+    while acts < ACTS {
+        seed += 1;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut stage = stages[usize::from(rng.u8(..5) == 0)].clone();
+        for _ in 0..12 {
+            if stage.phase() == Phase::Waiting {
+                answer(&mut rng, &mut stage);
+            }
+            if stage.phase().is_ended() {
+                ended += 1;
+                break;
+            }
+            if rng.u8(..4) == 0 {
+                let place = rng.usize(..3);
+                let what = meanwhile(&mut rng, &stage);
+                what.into_iter().for_each(|what| stage.meanwhile(place, what));
+            }
+            act(&mut rng, &mut stage, seed);
+            acts += 1;
+        }
+        models += stage.prompts.len();
+        check_journal(&stage, seed);
+        check_runs(&stage, seed);
+    }
+    assert!(models > 50_000 && ended > 1000, "{models} model calls, {ended} ended, {acts} acts");
+}

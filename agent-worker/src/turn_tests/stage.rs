@@ -43,13 +43,13 @@ pub(super) enum Meanwhile {
     /// A person says something.
     Says(&'static str),
     /// Somebody else appends.
-    Entry(Class, &'static str, Box<Event>),
+    Entry(Class, String, Box<Event>),
     /// The journal refuses the append.
     Refuses(Refusal),
 }
 
 /// A conversation of the test orchestration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Stage {
     pub(super) orchestration: Arc<Orchestration>,
     pub(super) journal: Conversation,
@@ -59,6 +59,8 @@ pub(super) struct Stage {
     pub(super) runs: Vec<Run>,
     catalogs: BTreeMap<AgentName, Arc<Catalog>>,
     meanwhile: BTreeMap<usize, Vec<Meanwhile>>,
+    /// Fate may miss its cue, and only the end is looked at closely: for random stories.
+    pub(super) lenient: bool,
     acts: u64,
 }
 
@@ -152,7 +154,7 @@ impl Stage {
         let catalogs = orchestration.agents().map(catalog).collect();
         let journal = Conversation::empty(orchestration.name().clone(), "c1".parse().unwrap());
         let (prompts, runs, meanwhile) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut stage = Self { orchestration, journal, prompts, runs, catalogs, meanwhile, acts: 0 };
+        let mut stage = Self { orchestration, journal, prompts, runs, catalogs, meanwhile, lenient: false, acts: 0 };
         let input = vec![Message { role: Role::User, name: None, text: "help".to_owned() }];
         let draft = stage.draft(stage.to("triage"), "client", Opened { input, human, ..Opened::default() }.into());
         let prepared = stage.journal.prepare_opening(draft, Fixed::default()).unwrap();
@@ -296,7 +298,8 @@ impl Stage {
             };
             effect = turn.next(input);
         }
-        assert!(self.meanwhile.is_empty(), "never happened: {:?}", self.meanwhile);
+        assert!(self.lenient || self.meanwhile.is_empty(), "never happened: {:?}", self.meanwhile);
+        self.meanwhile.clear();
         effects
     }
 
@@ -317,7 +320,7 @@ impl Stage {
         for meanwhile in self.meanwhile.remove(&place).unwrap_or_default() {
             match meanwhile {
                 Meanwhile::Says(text) => self.say(text),
-                Meanwhile::Entry(class, from, event) => self.write(class, from, *event),
+                Meanwhile::Entry(class, from, event) => self.write(class, &from, *event),
                 Meanwhile::Refuses(refusal) => return Input::Refused(refusal),
             }
         }
@@ -328,8 +331,10 @@ impl Stage {
         let seq = self.next_seq();
         turn.commit(prepared.clone(), seq).unwrap();
         self.journal.commit(prepared, seq).unwrap();
-        assert_eq!(turn.conversation(), &self.journal);
-        assert_eq!(self.journal.verify(), Ok(()));
+        if !self.lenient {
+            assert_eq!(turn.conversation(), &self.journal);
+            assert_eq!(self.journal.verify(), Ok(()));
+        }
         Input::Appended(seq)
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 use client::{Accepted, Classified, Input, Opening, StartError, Started, Status, Unread, Unwritten};
 use journal::memory::{Fault, Faults};
 use journal::registry::{self, RegistryError};
-use journal::Store;
+use journal::{Append, Store};
 use protocol::brief::Fixed;
 use protocol::entry::Entry;
 use protocol::event::{Erased, Event, Message, Opened, Role};
@@ -121,7 +121,7 @@ async fn an_id_that_somebody_else_took_is_an_error() {
     let stored = world.stored(&taken).remove(0);
     let subject = stored.subject.replace(taken.as_str(), conversation.as_str());
     let message = protocol::wire::Message { subject, headers: stored.headers, payload: stored.payload };
-    world.memory.inject(message).unwrap();
+    assert!(matches!(world.memory.inject(message), Ok(Append::Appended(_))));
     let foreign = world.client.start(&Opening::new("alice", "help").with_key("k1")).await.unwrap_err();
     assert_eq!(foreign, StartError::Foreign(conversation));
 }

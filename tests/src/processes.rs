@@ -1,0 +1,140 @@
+//! Baton's programs as real processes: the binary as cargo builds it, started with what a test gives it, watched line by
+//! line, and ended when the value is dropped.
+#![allow(clippy::expect_used, clippy::panic, reason = "used by tests only: a panic is how a test says that it cannot go on")]
+
+use std::path::PathBuf;
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use cli::broker::signal;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::{OnceCell, mpsc};
+use tokio::time::timeout;
+
+/// How long a test waits for anything that should happen.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The `baton` binary of this build, made if it is not there: cargo builds another package's binary for nobody.
+pub async fn baton() -> PathBuf {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    BUILT.get_or_init(build).await.clone()
+}
+
+async fn build() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--package", "baton", "--bin", "baton", "--message-format", "json"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.stderr(Stdio::inherit()).output().await.expect("cargo runs");
+    assert!(output.status.success(), "the baton binary cannot be built");
+    let messages = String::from_utf8_lossy(&output.stdout).into_owned();
+    let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let executable = artifacts.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+    executable.expect("cargo names the binary it built")
+}
+
+/// A running `baton`.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: mpsc::UnboundedReceiver<String>,
+    /// What it has written so far, on either stream.
+    seen: Vec<String>,
+}
+
+/// `baton` with these arguments, without anything of this process's environment that configures it.
+pub async fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(baton().await);
+    command.args(arguments).kill_on_drop(true).env("BATON_NATS_SERVER", crate::nats::executable().await);
+    for (name, _) in std::env::vars() {
+        let configures = ["NATS_", "OPENAI_", "OTEL_", "BATON_"].iter().any(|prefix| name.starts_with(prefix));
+        if configures && name != "BATON_NATS_SERVER" {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// Runs a command to its end, with nothing on its standard input.
+pub async fn output(command: &mut Command) -> Output {
+    let run = command.stdin(Stdio::null()).output();
+    timeout(PATIENCE, run).await.expect("the command ends in time").expect("the command runs")
+}
+
+impl Process {
+    /// Starts a command.
+    pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the process starts");
+        let (sender, lines) = mpsc::unbounded_channel();
+        tokio::spawn(pass_on(child.stdout.take().expect("stdout is piped"), sender.clone()));
+        tokio::spawn(pass_on(child.stderr.take().expect("stderr is piped"), sender));
+        Self { stdin: child.stdin.take(), child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for a line that contains `text`; gives the whole line.
+    pub async fn line(&mut self, text: &str) -> String {
+        let found = async {
+            while let Some(line) = self.lines.recv().await {
+                self.seen.push(line.clone());
+                if line.contains(text) {
+                    return Some(line);
+                }
+            }
+            None
+        };
+        let found = timeout(PATIENCE, found).await.ok().flatten();
+        found.unwrap_or_else(|| panic!("no line with {text:?} among:\n{}", self.seen.join("\n")))
+    }
+
+    /// Types a line.
+    pub async fn type_line(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("standard input is open");
+        stdin.write_all(format!("{line}\n").as_bytes()).await.expect("the process reads its input");
+    }
+
+    /// Closes its standard input.
+    pub fn close_input(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Its number.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the process runs")
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        signal::terminate(self.pid()).expect("the process can be signalled");
+    }
+
+    /// Kills it on the spot.
+    pub fn kill(&self) {
+        signal::kill(self.pid()).expect("the process can be killed");
+    }
+
+    /// Waits for its end; gives what it has written too.
+    pub async fn end(&mut self) -> (ExitStatus, String) {
+        let ended = async {
+            while let Some(line) = self.lines.recv().await {
+                self.seen.push(line);
+            }
+            self.child.wait().await.expect("the process can be awaited")
+        };
+        let status = timeout(PATIENCE, ended).await;
+        let seen = self.seen.join("\n");
+        (status.unwrap_or_else(|_| panic!("the process did not end:\n{seen}")), seen)
+    }
+}
+
+async fn pass_on(stream: impl AsyncRead + Unpin, lines: mpsc::UnboundedSender<String>) {
+    let mut reader = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = reader.next_line().await {
+        if lines.send(line).is_err() {
+            return;
+        }
+    }
+}
