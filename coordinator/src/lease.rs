@@ -37,10 +37,12 @@ impl Lease {
 
     /// Stands for election until `stop`, then gives up what it holds. `leads` says at every moment whether it leads.
     pub async fn stand(mut self, leads: watch::Sender<bool>, stop: CancellationToken) {
-        let round = self.ttl / 3;
+        // Three attempts before it runs out.
+        let round = self.ttl / 4;
         loop {
             let until = self.held.map(|held| held.until);
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 // A renewal that does not come back in time is as good as lost.
                 () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => self.held = None,
@@ -66,26 +68,25 @@ impl Lease {
         }
     }
 
-    /// Renews the lease, or takes it if nobody has it.
+    /// Renews the lease, or takes it if nobody has it. While nothing is known it lasts as long as it was granted for.
     async fn keep(&mut self) {
         let expect = self.held.map_or(Expect::Absent, |held| Expect::Revision(held.revision));
-        match self.write(expect).await {
-            Ok(held) => self.held = Some(held),
-            Err(StoreError::Conflict { .. }) => self.held = self.reclaim().await,
-            Err(error) => {
-                tracing::warn!(orchestration = %self.orchestration, "the lease could not be renewed: {error}");
-                self.held = self.held.filter(|held| held.until > Instant::now());
-            }
+        let kept = match self.write(expect).await {
+            Err(StoreError::Conflict { .. }) => self.reclaim().await,
+            written => written.map(Some),
+        };
+        match kept {
+            Ok(held) => self.held = held,
+            Err(error) => tracing::warn!(orchestration = %self.orchestration, "the lease could not be renewed: {error}"),
         }
     }
 
     /// The value is not as expected. It may still be this process's own: a write whose answer was lost.
-    async fn reclaim(&self) -> Option<Held> {
-        let value = self.broker.value(&self.orchestration, KEY).await.ok()??;
-        if value.bytes != self.process.as_str().as_bytes() {
-            return None;
+    async fn reclaim(&self) -> Result<Option<Held>, StoreError> {
+        match self.broker.value(&self.orchestration, KEY).await? {
+            Some(value) if value.bytes == self.process.as_str() => self.write(Expect::Revision(value.revision)).await.map(Some),
+            Some(_) | None => Ok(None),
         }
-        self.write(Expect::Revision(value.revision)).await.ok()
     }
 
     async fn write(&self, expect: Expect) -> Result<Held, StoreError> {

@@ -104,7 +104,7 @@ async fn a_leader_that_stops_hands_over_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_write_whose_answer_was_lost_is_recognised_as_ones_own() {
     let broker = broker().await;
-    broker.set_faults(Faults::default().with(Fault::Unavailable, 300));
+    broker.set_faults(Faults::default().with(Fault::Unavailable, 100));
     let mut first = Candidate::stand(&broker, "a");
     first.elected().await;
     let mut led = 0;
@@ -112,7 +112,8 @@ async fn a_write_whose_answer_was_lost_is_recognised_as_ones_own() {
         sleep(Duration::from_millis(500)).await;
         led += u32::from(first.does_lead());
     }
-    // Three rounds fit into a lease: without recognising its own writes it would lose it with every lost answer.
-    assert!(led > 900, "led {led} of 1000 half seconds");
+    // A fifth of the requests fail, half of them on the way back. Whoever did not recognise its own write would have to
+    // wait until the lease runs out, each time.
+    assert!(led > 950, "led {led} of 1000 half seconds");
     assert!(broker.faults_injected()[&Fault::Unavailable] > 100);
 }

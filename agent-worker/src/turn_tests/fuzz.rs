@@ -205,5 +205,6 @@ fn whatever_happens_every_turn_ends_in_one_legal_outcome() {
         check_journal(&stage, seed);
         check_runs(&stage, seed);
     }
+    eprintln!("{models} model calls, {ended} ended, {acts} acts, {seed} seeds");
     assert!(models > 50_000 && ended > 1000, "{models} model calls, {ended} ended, {acts} acts");
 }

@@ -260,12 +260,16 @@ async fn a_wait_ends_and_the_conversation_goes_on() {
 async fn nothing_is_left_of_an_erased_conversation() {
     let world = World::new().await;
     let id = world.open().await;
-    let (client, waiting) = (world.client.clone(), id.clone());
-    let result = tokio::spawn(async move { client.result(&waiting, None).await });
-    tokio::time::sleep(Duration::from_millis(1)).await;
+    let opening = world.conversation(&id).await;
+    world.completes(&id, "triage-agent", "done").await;
     world.write(&id, Writer::Coordinator, Class::End, vec![Event::from(Erased {})]).await;
-    let erased = ResultError::Follow(Unread::Erased(id.clone()).into());
-    assert_eq!(result.await.unwrap(), Err(erased.clone()));
-    world.memory.purge(world.orchestration.name(), &id, world.stored(&id)[1].seq).await.unwrap();
-    assert_eq!(world.client.result(&id, MINUTE).await, Err(erased));
+    let erased = world.stored(&id).remove(2);
+    world.memory.purge(world.orchestration.name(), &id, erased.seq).await.unwrap();
+    let gone = ResultError::Follow(Unread::Erased(id.clone()).into());
+    assert_eq!(world.client.result(&id, MINUTE).await, Err(gone));
+    // One whose connection was lost meanwhile sees no end, only that nothing is left.
+    let (mut follower, _) = Follower::new(opening, 0, None, false);
+    assert!(!follower.is_ended());
+    assert_eq!(follower.stored(&erased), Ok(Vec::new()));
+    assert!(follower.is_ended());
 }

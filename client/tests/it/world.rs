@@ -94,7 +94,8 @@ impl World {
             process: "worker-1".parse().unwrap(),
             revision: self.orchestration.revision().clone(),
             events,
-            trace: None,
+            // An agent's turn goes on in the trace of what it works on.
+            trace: conversation.last().unwrap().head.trace.clone(),
         };
         let prepared = conversation.prepare(draft).unwrap();
         assert!(matches!(self.memory.append(&prepared).await, Append::Appended(_)));
