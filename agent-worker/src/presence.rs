@@ -1,10 +1,12 @@
 //! Says that this process is there, answers whether it is, tells what it holds, and hears that conversations moved.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use journal::service::Service;
 use journal::{Delivery, RequestError};
 use protocol::presence::{HEARTBEAT_MILLIS, Heartbeat, HoldsAnswer, HoldsQuestion};
 use protocol::subject;
@@ -27,6 +29,7 @@ pub(crate) async fn run(driver: SharedDriver, slots: usize, stop: CancellationTo
         () = answer_alive(&driver) => {}
         () = answer_holds(&driver) => {}
         () = hear_moved(&driver) => {}
+        () = register(&driver, slots) => {}
         () = until_drained => {}
     }
 }
@@ -75,6 +78,28 @@ async fn hear_moved(driver: &SharedDriver) {
             driver.held.notify(&conversation);
         }
     }
+}
+
+/// Registers this process under its agent's name, for `nats service ls`.
+async fn register(driver: &SharedDriver, slots: usize) {
+    let metadata = [
+        ("orchestration".to_owned(), driver.orchestration.to_string()),
+        ("slots".to_owned(), slots.to_string()),
+        ("pid".to_owned(), std::process::id().to_string()),
+    ];
+    let service = Service {
+        name: driver.agent.to_string(),
+        process: driver.process.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        description: format!("Baton worker of agent {}", driver.agent),
+        metadata: metadata.into(),
+        endpoints: Vec::new(),
+        counts: Arc::default(),
+    };
+    if let Err(error) = service.answer(&*driver.broker).await {
+        tracing::debug!("not registered as a service: {error}");
+    }
+    std::future::pending().await
 }
 
 /// A subscription, however long the broker refuses it: presence is a help, never a condition.

@@ -64,12 +64,15 @@ pub enum Command {
     Validate(ManifestArgs),
     /// Draw a manifest's agents and handoffs as a Mermaid diagram.
     Graph(ManifestArgs),
+    /// End the broker of a `baton dev` that was killed. `baton dev` starts it.
+    #[command(hide = true)]
+    Guard,
 }
 
 /// Where the broker is. Credentials come from the environment, as for the nats command.
-#[derive(Clone, Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args)]
 pub struct BrokerArgs {
-    /// The broker's address; by default NATS_URL, the selected nats context, or nats://127.0.0.1:4222.
+    /// The broker's address; by default NATS_URL, the nats context that NATS_CONTEXT names, or nats://127.0.0.1:4222.
     #[arg(long, value_name = "URL")]
     pub nats: Option<String>,
 }

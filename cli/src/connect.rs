@@ -1,6 +1,6 @@
 //! The connection to the broker.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,7 +9,23 @@ use journal::nats::{Nats, Settings};
 use protocol::ids::{OrchestrationName, ProcessId};
 
 use crate::args::{BrokerArgs, TargetArgs};
-use crate::dev;
+use crate::dev::Running;
+
+/// Which broker is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// As flags and environment say; flags win.
+    Given(BrokerArgs),
+    /// A private one at this URL: what the environment says of another one is not for it.
+    Private(String),
+    /// The private one that a `baton dev` in this directory has written down.
+    Dev {
+        /// The directory.
+        data: PathBuf,
+        /// Its URL.
+        url: String,
+    },
+}
 
 /// A fresh id for this process.
 pub(crate) fn process_id(prefix: &str) -> anyhow::Result<ProcessId> {
@@ -18,29 +34,40 @@ pub(crate) fn process_id(prefix: &str) -> anyhow::Result<ProcessId> {
     Ok(ProcessId::from_random(prefix, bytes)?)
 }
 
-/// Connects as `process`; flags win over the environment.
-pub(crate) async fn connect(broker: &BrokerArgs, process: &ProcessId) -> anyhow::Result<Shared> {
-    let settings = Settings::from_env(broker.nats.as_deref(), process.clone(), |name| std::env::var(name).ok())?;
-    let nats = Nats::connect(&settings).await?;
+/// Connects as `process`.
+pub(crate) async fn connect(address: &Address, process: &ProcessId) -> anyhow::Result<Shared> {
+    let settings = match address {
+        Address::Given(given) => Settings::from_env(given.nats.as_deref(), process.clone(), |name| std::env::var(name).ok())?,
+        Address::Private(url) | Address::Dev { url, .. } => Settings::new(url, process.clone()),
+    };
+    let connected = Nats::connect(&settings).await;
+    let nats = match address {
+        Address::Given(_) | Address::Private(_) => connected?,
+        Address::Dev { data, .. } => connected.with_context(|| {
+            let data = data.display();
+            format!("the `baton dev` that kept its data in {data} seems to be gone: start it again with --data {data}")
+        })?,
+    };
     Ok(Arc::new(nats))
 }
 
-/// Connects to the broker of an orchestration: as given, or as a running `baton dev` has written down.
+/// Connects to the broker of an orchestration.
 pub(crate) async fn target(target: &TargetArgs, process: &ProcessId) -> anyhow::Result<(Shared, OrchestrationName)> {
-    let (nats, orchestration) = resolve(target.data.as_deref(), target.orchestration.clone(), &target.broker)?;
-    Ok((connect(&nats, process).await?, orchestration))
+    let (address, orchestration) = resolve(target.data.as_deref(), target.orchestration.clone(), &target.broker)?;
+    Ok((connect(&address, process).await?, orchestration))
 }
 
-/// Which broker and orchestration are meant.
+/// Which broker and orchestration are meant: as given, or as a running `baton dev` has written down.
 pub(crate) fn resolve(
     data: Option<&Path>,
     orchestration: Option<OrchestrationName>,
     broker: &BrokerArgs,
-) -> anyhow::Result<(BrokerArgs, OrchestrationName)> {
+) -> anyhow::Result<(Address, OrchestrationName)> {
+    let given = Address::Given(broker.clone());
     let Some(data) = data else {
-        return Ok((broker.clone(), orchestration.context("name the orchestration with --orchestration")?));
+        return Ok((given, orchestration.context("name the orchestration with --orchestration")?));
     };
-    let running = dev::Running::read(data)?;
-    let nats = broker.nats.clone().unwrap_or(running.nats);
-    Ok((BrokerArgs { nats: Some(nats) }, orchestration.unwrap_or(running.orchestration)))
+    let running = Running::read(data)?;
+    let address = if broker.nats.is_some() { given } else { Address::Dev { data: data.to_owned(), url: running.nats } };
+    Ok((address, orchestration.unwrap_or(running.orchestration)))
 }

@@ -2,12 +2,15 @@
 
 pub mod child;
 pub mod demo;
+pub(crate) mod guard;
 pub mod system;
+pub mod table;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use protocol::ids::OrchestrationName;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +43,24 @@ impl Running {
     }
 
     fn write(&self, data: &Path) -> anyhow::Result<()> {
-        Ok(std::fs::write(Self::path(data), serde_json::to_vec_pretty(self)?)?)
+        let path = Self::path(data);
+        std::fs::write(&path, serde_json::to_vec_pretty(self)?).with_context(|| format!("{} cannot be written", path.display()))
+    }
+}
+
+/// Takes a data directory for this process alone, for as long as the file is open.
+fn alone_in(data: &Path) -> anyhow::Result<File> {
+    let shown = data.display();
+    std::fs::create_dir_all(data).with_context(|| format!("the data directory {shown} cannot be made: choose another one with --data"))?;
+    let path = data.join("dev.lock");
+    let lock = File::create(&path).with_context(|| format!("{} cannot be written: choose another directory with --data", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
+        Err(TryLockError::WouldBlock) => {
+            let what = Running::read(data).map(|running| format!(", with {} at {}", running.orchestration, running.nats)).unwrap_or_default();
+            bail!("a `baton dev` runs in {shown} already{what}: talk to it with `baton run --data {shown}`, end it, or choose another directory with --data")
+        }
     }
 }
 
@@ -49,6 +69,7 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
     let checked = manifest::load(&args.manifest)?;
     let orchestration = checked.orchestration.name().clone();
     let stop = program::stop_on_signal(false)?;
+    let _lock = alone_in(&args.data)?;
     let data = args.data.join(orchestration.as_str());
     let config = Config {
         orchestration: checked.orchestration,

@@ -55,5 +55,6 @@ async fn run(args: Args, output: Output) -> anyhow::Result<ExitCode> {
         Command::Cancel(args) => cancel::command(args, output).await,
         Command::Validate(args) => validate::command(args, output),
         Command::Graph(args) => graph::command(&args, output),
+        Command::Guard => dev::guard::command().await,
     }
 }

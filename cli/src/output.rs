@@ -49,11 +49,15 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// The end of a command that failed: every cause on a line of its own.
+/// The end of a command that failed: every cause on a line of its own, unless the one before it says it already.
 pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
-    note(&format!("error: {error}"));
-    for cause in error.chain().skip(1) {
-        note(&format!("  because: {cause}"));
+    let mut said = error.to_string();
+    note(&format!("error: {said}"));
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            note(&format!("  because: {cause}"));
+        }
+        said = cause;
     }
     ExitCode::FAILURE
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use client::{Client, Opening, Side};
+use serde_json::json;
 
 use crate::args::{LogArgs, RunArgs};
 use crate::output::Output;
@@ -11,9 +12,9 @@ use crate::{connect, output, program};
 
 pub(crate) async fn command(args: RunArgs, log: &LogArgs, out: Output) -> anyhow::Result<ExitCode> {
     let process = connect::process_id("run")?;
-    let (nats, orchestration) = connect::resolve(args.data.as_deref(), args.orchestration.clone(), &args.broker)?;
+    let (address, orchestration) = connect::resolve(args.data.as_deref(), args.orchestration.clone(), &args.broker)?;
     let telemetry = program::telemetry(log, "client", Some(orchestration.to_string()), process.as_str(), "warn")?;
-    let broker = connect::connect(&nats, &process).await?;
+    let broker = connect::connect(&address, &process).await?;
     let client = Client::new(broker, orchestration, Side::Client, process);
     let talk = Talk::new(Replies::open(args.replies.as_deref()).await?, out, None);
     let handle = match (&args.conversation, &args.task) {
@@ -25,10 +26,27 @@ pub(crate) async fn command(args: RunArgs, log: &LogArgs, out: Output) -> anyhow
             client.invoke(&opening, talk.callbacks()).await?
         }
     };
-    if !out.is_json() {
-        output::note(&format!("conversation {}", handle.conversation()));
+    let conversation = handle.conversation();
+    match out.is_json() {
+        true => output::line(&json!({ "kind": "conversation", "conversation": conversation }).to_string()),
+        false => output::note(&format!("conversation {conversation}")),
     }
-    let exit = talk.wait(&handle, &again(&args)).await?;
+    let go_on = format!("{} --conversation {conversation}", again(&args));
+    let stop = program::stop_on_signal(false)?;
+    let ended = tokio::select! {
+        ended = talk.wait(&handle) => ended?,
+        () = stop.cancelled() => {
+            output::note(&format!("\nconversation {conversation} goes on without you; come back to it:\n  {go_on}"));
+            Some(ExitCode::from(130))
+        }
+    };
+    let exit = ended.unwrap_or_else(|| {
+        if out.is_json() {
+            output::line(&json!({ "kind": "waiting", "conversation": conversation, "goOn": go_on }).to_string());
+        }
+        output::note(&format!("\nconversation {conversation} waits for a person; go on with it:\n  {go_on}"));
+        ExitCode::SUCCESS
+    });
     program::finish(telemetry).await;
     Ok(exit)
 }

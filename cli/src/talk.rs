@@ -99,17 +99,12 @@ impl Talk {
         })
     }
 
-    /// Waits for the end, or until nobody is there to answer any more.
-    pub(crate) async fn wait(&self, handle: &Handle, again: &str) -> anyhow::Result<ExitCode> {
-        let outcome = tokio::select! {
-            outcome = handle.get(None) => outcome?,
-            () = self.ran_out.notified() => {
-                let conversation = handle.conversation();
-                output::note(&format!("\nconversation {conversation} waits for a person; go on with it:\n  {again} --conversation {conversation}"));
-                return Ok(ExitCode::SUCCESS);
-            }
-        };
-        self.show_outcome(&outcome)
+    /// Waits for the end, and shows it; none when the replies ran out before.
+    pub(crate) async fn wait(&self, handle: &Handle) -> anyhow::Result<Option<ExitCode>> {
+        tokio::select! {
+            outcome = handle.get(None) => self.show_outcome(&outcome?).map(Some),
+            () = self.ran_out.notified() => Ok(None),
+        }
     }
 
     fn show_outcome(&self, outcome: &Outcome) -> anyhow::Result<ExitCode> {
@@ -119,9 +114,10 @@ impl Talk {
             }
             Outcome::Completed(completed) => ("completed", completed.result.clone()),
             Outcome::Failed(failed) => ("failed", format!("The conversation failed ({}): {}", failed.code, failed.detail)),
+            Outcome::Cancelled(cancelled) if cancelled.reason.is_empty() => ("cancelled", "The conversation was cancelled.".to_owned()),
             Outcome::Cancelled(cancelled) => ("cancelled", format!("The conversation was cancelled: {}", cancelled.reason)),
         };
-        self.out.result(&json!({ "outcome": word, "text": text }), |_| text.clone())?;
+        self.out.result(&json!({ "kind": "outcome", "outcome": word, "text": text }), |_| text.clone())?;
         Ok(if word == "completed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -159,6 +155,10 @@ fn say(line: &Line, out: Output, pids: Option<&Pids>, margin: usize) {
 
 /// A person's answer; none when there are no more lines.
 async fn answer(replies: &mut Replies, question: &Question, prompt: &str, out: Output) -> anyhow::Result<Option<Answer>> {
+    if out.is_json() {
+        let Question { request, kind, agent, text, call, .. } = question;
+        output::line(&json!({ "kind": "request", "request": request, "asks": kind, "agent": agent, "text": text, "call": call }).to_string());
+    }
     if question.kind == RequestKind::Question {
         return Ok(replies.next(prompt, out).await?.map(Answer::Text));
     }

@@ -8,7 +8,8 @@ use agent_worker::Worker;
 use tokio::sync::watch;
 
 use crate::args::{LogArgs, WorkerArgs};
-use crate::{connect, health, program};
+use crate::connect::{self, Address};
+use crate::{health, program};
 
 pub(crate) async fn command(args: WorkerArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let service = match args.agents.as_slice() {
@@ -23,7 +24,7 @@ pub(crate) async fn command(args: WorkerArgs, log: &LogArgs) -> anyhow::Result<E
         let bound = health::serve(address, is_ready.clone()).await?;
         tracing::info!("health checks at http://{bound}/readyz");
     }
-    let broker = connect::connect(&args.program.broker, &process).await?;
+    let broker = connect::connect(&Address::Given(args.program.broker), &process).await?;
 
     let drain = Duration::from_secs(args.drain_secs);
     let environment = Arc::new(|name: &str| std::env::var(name).ok());

@@ -63,10 +63,7 @@ fn ended() -> Vec<(Story, Phase)> {
         (end(user_ended().event), Phase::Completed),
         (end(Failed { code: failure::POISON.into(), detail: String::new() }.into()), Phase::Failed),
         (end(Cancelled { reason: String::new() }.into()), Phase::Cancelled),
-        (
-            end(Cancelled { reason: String::new() }.into()).write(Class::End, Writer::Coordinator, vec![Erased {}.into()]),
-            Phase::Erased,
-        ),
+        (end(Cancelled { reason: String::new() }.into()).write(Class::End, Writer::Coordinator, vec![Erased {}.into()]), Phase::Erased),
     ]
 }
 
@@ -152,9 +149,11 @@ fn a_reply_to_what_is_not_open_is_refused() {
     let answered = is_legal(&asked, replies("triage", request, "123"));
     assert_eq!(replied(&answered, request, "124"), Err(NotOpen::Answered(request).into()));
     assert_eq!(replied(&answered, request, ""), Err(NotOpen::Answered(request).into()));
-    let reassigned = asked.clone().write(to("refund"), Writer::Coordinator, vec![
-        Reassigned { to: agent("refund"), by: "an operator".to_owned() }.into(),
-    ]);
+    let reassigned = asked.clone().write(
+        to("refund"),
+        Writer::Coordinator,
+        vec![Reassigned { to: agent("refund"), by: "an operator".to_owned() }.into()],
+    );
     assert_eq!(replied(&reassigned, request, "123"), Err(NotOpen::Withdrawn(request).into()));
     let ended = is_legal(&asked, user_ended());
     assert_eq!(replied(&ended, request, "123"), Err(NotOpen::Ended(Phase::Completed).into()));
@@ -238,9 +237,11 @@ fn an_intent_of_an_earlier_turn_does_not_count() {
     };
     let story = Story::opened(policy(OnMessage::Interrupt)).triage(Class::Note, intent(&[call("call-0")]));
     let story = story.triage(to("refund"), vec![returned("call-0"), transferred.into()]);
-    let story = story.write(Class::Note, Writer::Agent(agent("refund")), vec![
-        Responded { calls: vec![call("call-9")], ..Responded::default() }.into(),
-    ]);
+    let story = story.write(
+        Class::Note,
+        Writer::Agent(agent("refund")),
+        vec![Responded { calls: vec![call("call-9")], ..Responded::default() }.into()],
+    );
     assert_eq!(said(&story, "stop"), Ok(proposes(to("refund"), Interrupted { text: "stop".to_owned() })));
 }
 
@@ -291,11 +292,8 @@ fn a_decision_is_bound_to_the_arguments_that_were_seen() {
 #[test]
 fn a_decision_keeps_its_words() {
     let story = asked(&[(InDoubt, "caller")]);
-    let decision = Decision {
-        note: "the bank confirms it".to_owned(),
-        by: "bea".to_owned(),
-        ..Decision::new(story.request(0), Verdict::Happened)
-    };
+    let decision =
+        Decision { note: "the bank confirms it".to_owned(), by: "bea".to_owned(), ..Decision::new(story.request(0), Verdict::Happened) };
     let Ok(Proposal { event: Event::Decided(decided), .. }) = decide(Known::of(&story.0).unwrap(), &decision) else { panic!() };
     assert_eq!((decided.note.as_str(), decided.by.as_str()), ("the bank confirms it", "bea"));
 }
@@ -353,9 +351,11 @@ fn an_open_conversation_is_ended_failed_or_cancelled_in_any_phase() {
         let failed = Failed { code: failure::CALLER_ERROR.into(), detail: "boom".to_owned() };
         assert_eq!(fail(known, "boom"), Ok(proposes(Class::End, failed)));
         assert_eq!(cancel(known, "enough"), Ok(proposes(Class::End, Cancelled { reason: "enough".to_owned() })));
-        for (proposal, phase) in
-            [(end(known).unwrap(), Phase::Completed), (fail(known, "").unwrap(), Phase::Failed), (cancel(known, "").unwrap(), Phase::Cancelled)]
-        {
+        for (proposal, phase) in [
+            (end(known).unwrap(), Phase::Completed),
+            (fail(known, "").unwrap(), Phase::Failed),
+            (cancel(known, "").unwrap(), Phase::Cancelled),
+        ] {
             assert_eq!(is_legal(&story, proposal).0.phase(), Some(phase));
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! What is shown is a promise about the journal: without what was withdrawn, the pieces up to each final one are, in
 //! order, exactly the texts of the journal's responses. Tokens are said and may be lost, repeated, late or early; the
-//! entry has the whole text. So a lost piece silences the rest until the entry brings it, pieces of another attempt than
-//! the one that was shown withdraw it, and pieces ahead of the journal wait for it.
+//! entry has the whole text. So a lost piece silences the rest of its answer until the entry brings it, another attempt
+//! withdraws what was shown of the one before, and pieces ahead of the journal wait for it.
 
 use std::collections::VecDeque;
 
@@ -43,8 +43,6 @@ pub(crate) struct Tokens {
     place: Option<(u32, u32)>,
     /// The last answer that was shown and recorded: what comes of it now is late.
     done: Option<u32>,
-    /// Whether a piece of this attempt was lost: nothing more of it is shown until the journal has it.
-    is_broken: bool,
     drafts: VecDeque<Draft>,
     early: Vec<(AgentName, Live)>,
 }
@@ -76,7 +74,7 @@ impl Tokens {
             }
             self.withdraw(show);
             self.process = Some(live.process.clone());
-            (self.place, self.done, self.is_broken) = (None, None, false);
+            (self.place, self.done) = (None, None);
         }
         self.next_piece(&agent, live, show);
     }
@@ -98,11 +96,12 @@ impl Tokens {
                 self.place = Some((answer, index + 1));
                 self.reset(answer, show);
             }
-            Piece::Text(text) if is_next && !self.is_broken => {
+            Piece::Text(text) if is_next => {
                 self.place = Some((answer, index + 1));
                 self.text(agent, answer, text, show);
             }
-            Piece::Text(_) | Piece::Reset => self.is_broken = true,
+            // Something before it was lost.
+            Piece::Text(_) | Piece::Reset => {}
         }
     }
 
@@ -126,7 +125,6 @@ impl Tokens {
     /// The text of `answer` so far does not count; that of the answers before it does.
     fn reset(&mut self, answer: u32, show: &mut Vec<Token>) {
         let Some(draft) = self.drafts.back_mut().filter(|draft| draft.answer == answer) else { return };
-        self.is_broken = false;
         if draft.text.is_empty() {
             return;
         }
@@ -143,7 +141,6 @@ impl Tokens {
             return;
         }
         let Some(draft) = self.drafts.pop_front() else {
-            self.is_broken = false;
             show.push(token(agent, text.to_owned(), true));
             return;
         };
@@ -159,7 +156,6 @@ impl Tokens {
                 show.push(token(agent, text.to_owned(), true));
             }
         }
-        self.is_broken &= !self.drafts.is_empty();
     }
 
     /// An entry was recorded, and its responses have been: where the journal is now.

@@ -111,7 +111,13 @@ fn has_words_of_its_own(asked: &Asked, id: EventId, entry: &Entry) -> bool {
 }
 
 fn person(id: EventId, process: &ProcessId, event: &Event) -> Vec<Line> {
-    let said = |name: &str, text: &str| Line { id, agent: None, name: name.to_owned(), process: process.clone(), content: Content::Text(text.to_owned()) };
+    let said = |name: &str, text: &str| Line {
+        id,
+        agent: None,
+        name: name.to_owned(),
+        process: process.clone(),
+        content: Content::Text(text.to_owned()),
+    };
     let lines = match event {
         Event::Opened(opened) => opened.input.iter().map(|message| said(speaker(message), &message.text)).collect(),
         Event::Said(event) => vec![said(PERSON, &event.text)],

@@ -367,7 +367,7 @@ impl Driver {
     /// What is under way comes to its end, and the one that acts stores what it knows.
     async fn finish(mut self) {
         let actor = self.actor.clone();
-        let is_worth_it = self.may_act() && self.ledger.seq() > self.checkpoint.seq && !self.checkpoint.is_under_way;
+        let is_worth_it = self.may_act() && self.ledger.seq() > self.checkpoint.seq;
         let mut finishing = pin!(async {
             while self.jobs.join_next().await.is_some() {}
             if is_worth_it && let Done::Stored { stored: Err(error), .. } = job::store(actor, self.ledger.seq(), self.ledger.open()).await {
@@ -379,3 +379,7 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

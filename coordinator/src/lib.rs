@@ -22,6 +22,7 @@ mod story;
 use std::time::Duration;
 
 use futures::FutureExt;
+use journal::nats::RECONNECT_DELAY_MAX;
 use journal::registry::RegistryError;
 use journal::{Plan, ProvisionError, Shared};
 use protocol::ids::{AgentName, OrchestrationName, ProcessId};
@@ -79,7 +80,7 @@ impl Config {
             replicas: 1,
             bytes_max: None,
             ack_wait: Duration::from_secs(4),
-            reconnect_pause_max: Duration::from_secs(4),
+            reconnect_pause_max: RECONNECT_DELAY_MAX,
             lease: Duration::from_secs(3),
             ended_kept: Duration::from_mins(10),
             checkpoint_every: Duration::from_secs(30),

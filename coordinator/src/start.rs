@@ -9,6 +9,7 @@ use protocol::ids::{AgentName, ProcessId};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::Actor;
 use crate::driver::Driver;
@@ -36,7 +37,8 @@ pub(crate) async fn serve(
     let (leads, is_leader) = watch::channel(false);
     let resign = CancellationToken::new();
     let lease = Lease::new(broker.clone(), name.clone(), process.clone(), config.lease);
-    let standing = tokio::spawn(lease.stand(leads, resign.clone()));
+    // Dropped with this future: nobody holds a lease for a coordinator that is gone.
+    let standing = AbortOnDropHandle::new(tokio::spawn(lease.stand(leads, resign.clone())));
     let actor = Arc::new(Actor::new(broker, name, process));
     let coordinated = Driver::new(actor, config, agents, ledger, is_leader).run(ready, stop).await;
     resign.cancel();

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod nats;
 pub mod provision;
 pub mod registry;
+pub mod service;
 pub mod store;
 pub mod work;
 

@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use protocol::conversation::Prepared;
-use protocol::ids::{AgentName, ConversationId, Ordinal, OrchestrationName};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal};
 use protocol::subject::{self, NotAnEntry};
 use protocol::wire::{Message, Stored};
 use tokio::sync::{Notify, watch};

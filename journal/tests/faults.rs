@@ -1,12 +1,18 @@
 //! Everything that can go wrong in memory goes wrong, and breaks nothing that a careful program relies on.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests, where a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, where a panic is the failure"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::StreamExt;
 use journal::memory::{Fault, Faults, Memory};
-use journal::{Append, Bus, Expect, Follow, Journal, Plan, Provision, Scope, Start, Store};
+use journal::{Append, Bus, Expect, Follow, Journal, Plan, Provision, Scope, Start, Store, WorkItem, WorkSource};
 use protocol::brief::Fixed;
 use protocol::conversation::{Conversation, Draft, Prepared};
 use protocol::event::{Event, Opened, Said};
@@ -59,7 +65,7 @@ fn saying(conversation: &Conversation, number: u64) -> Prepared {
 
 /// The conversation as the journal has it, asked until it answers and has reached what is known of it.
 async fn load(memory: &Memory, conversation: &str, reached: impl Fn(&Conversation) -> bool) -> Conversation {
-    loop {
+    for _ in 0..10_000 {
         // Whatever is wrong with an answer, another one is asked for: nothing is lost by waiting.
         if let Ok(Some(found)) = journal::load(memory, &orchestration(), &id(conversation)).await
             && reached(&found)
@@ -68,6 +74,7 @@ async fn load(memory: &Memory, conversation: &str, reached: impl Fn(&Conversatio
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+    panic!("{conversation} cannot be read, or not as far as it goes");
 }
 
 /// Appends until it is known to be stored.
@@ -144,7 +151,9 @@ fn careful_writers_lose_and_double_nothing() {
             *injected.entry(fault).or_default() += times;
         }
     }
-    for fault in [Fault::AppendLost, Fault::AppendLate, Fault::AcknowledgementLost, Fault::AcknowledgementLate, Fault::ResendLost, Fault::ReadStale] {
+    for fault in
+        [Fault::AppendLost, Fault::AppendLate, Fault::AcknowledgementLost, Fault::AcknowledgementLate, Fault::ResendLost, Fault::ReadStale]
+    {
         assert!(injected.get(&fault).is_some_and(|times| *times > 50), "{fault:?}: {injected:?}");
     }
 }
@@ -230,6 +239,10 @@ fn no_fault_makes_a_follower_miss_or_repeat_an_entry() {
     }
 }
 
+async fn take(source: &mut Box<dyn WorkSource>) -> WorkItem {
+    timeout(Duration::from_secs(60), source.next(1)).await.expect("a work item must come").unwrap()
+}
+
 /// A broker on which only this fault strikes, always.
 async fn always(fault: Fault) -> Memory {
     broker(7, Faults::default().with(fault, 1000).delay(Duration::from_secs(1))).await
@@ -246,12 +259,12 @@ async fn a_lost_append_is_not_stored_and_a_late_one_is_later() {
     assert_eq!((memory.stored(&orchestration()).len(), times(&memory, Fault::AppendLost)), (0, 1));
 
     let memory = always(Fault::AppendLate).await;
-    let mut entries =
-        memory.follow(&orchestration(), Follow { scope: Scope::All, start: Start::First, bodies: true }).await.unwrap();
+    let mut entries = memory.follow(&orchestration(), Follow { scope: Scope::All, start: Start::First, bodies: true }).await.unwrap();
     let late = opening("c1", 1);
     assert!(matches!(memory.append(&late).await, Append::Unknown(_)));
     assert_eq!(memory.stored(&orchestration()), []);
-    assert_eq!(entries.next().await.unwrap().unwrap().payload, late.message.payload);
+    let arrived = timeout(Duration::from_secs(60), entries.next()).await.unwrap();
+    assert_eq!(arrived.unwrap().unwrap().payload, late.message.payload);
     memory.set_faults(Faults::default());
     assert_eq!(memory.append(&late).await, Append::Appended(memory.stored(&orchestration())[0].seq));
 }
@@ -276,7 +289,7 @@ async fn a_settlement_that_is_lost_brings_the_item_again() {
     open(&memory, "c1", 1).await;
     let mut source = memory.work(&orchestration(), &triage()).await.unwrap();
     for delivered in 1..=3 {
-        let item = source.next(1).await.unwrap();
+        let item = take(&mut source).await;
         assert_eq!(item.delivered, delivered);
         item.settle.ack().await;
     }
@@ -289,7 +302,7 @@ async fn a_delivery_comes_twice_even_after_its_ack_and_counts_as_the_first() {
     open(&memory, "c1", 1).await;
     let mut source = memory.work(&orchestration(), &triage()).await.unwrap();
     for _ in 0..2 {
-        let item = source.next(1).await.unwrap();
+        let item = take(&mut source).await;
         assert_eq!(item.delivered, 1);
         item.settle.ack().await;
     }
@@ -304,7 +317,7 @@ async fn deliveries_change_places_and_none_is_lost() {
     let mut source = memory.work(&orchestration(), &triage()).await.unwrap();
     let mut seqs = Vec::new();
     for _ in 0..4 {
-        seqs.push(source.next(1).await.unwrap().stored.seq.0);
+        seqs.push(take(&mut source).await.stored.seq.0);
     }
     assert_ne!(seqs, [1, 2, 3, 4]);
     seqs.sort_unstable();
@@ -358,11 +371,11 @@ async fn a_recreated_consumer_delivers_again_as_if_for_the_first_time() {
     let memory = broker(7, Faults::default()).await;
     open(&memory, "c1", 1).await;
     let mut source = memory.work(&orchestration(), &triage()).await.unwrap();
-    source.next(1).await.unwrap().settle.ack().await;
+    take(&mut source).await.settle.ack().await;
     let (lost, ()) = futures::join!(source.next(1), async { memory.delete_consumer(&orchestration(), &triage()) });
     assert!(matches!(lost, Err(journal::WorkError::NoConsumer { .. })), "{lost:?}");
     memory.provision(&Plan::new(orchestration(), vec![triage()])).await.unwrap();
-    assert_eq!(source.next(1).await.unwrap().delivered, 1);
+    assert_eq!(take(&mut source).await.delivered, 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -371,7 +384,7 @@ async fn what_somebody_injects_is_delivered_as_it_is() {
     let mut message = opening("c1", 1).message;
     message.payload = "garbage".into();
     assert!(matches!(memory.inject(message.clone()), Ok(Append::Appended(_))));
-    let item = memory.work(&orchestration(), &triage()).await.unwrap().next(1).await.unwrap();
+    let item = take(&mut memory.work(&orchestration(), &triage()).await.unwrap()).await;
     assert_eq!(item.stored.payload, "garbage");
     for _ in 0..2 {
         memory.dead_letter(&orchestration(), &triage(), &item.stored, "it is garbage").await.unwrap();

@@ -9,10 +9,10 @@ pub mod nats {
         pub fn urls(&self) -> Vec<String> { self.nodes.iter().map(|n| n.url.clone()).collect() }
         pub async fn settled(&self) {
             let c = async_nats::connect(self.nodes[0].url()).await.unwrap();
-            eprintln!("settling");
+            
             loop {
                 if let Ok(Ok(m)) = tokio::time::timeout(Duration::from_millis(500), c.request("$JS.API.INFO", "".into())).await {
-                    eprintln!("{}", String::from_utf8_lossy(&m.payload)); if !String::from_utf8_lossy(&m.payload).contains("error") { return; }
+                    if !String::from_utf8_lossy(&m.payload).contains("\"error\"") { return; }
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -63,3 +63,97 @@ pub mod nats {
 }
 #[path = "../../tests/tests/journal_nats.rs"]
 mod lasting;
+
+#[tokio::test]
+async fn exp_one_writer_after_kill() {
+    use journal::*; use protocol::conversation::*; use protocol::event::*; use protocol::ids::*; use protocol::subject::Class; use std::time::*;
+    let mut cluster = crate::nats::cluster_of_three().await;
+    let url = cluster.urls().join(",");
+    let b = journal::nats::Nats::connect(&journal::nats::Settings::new(url, "tests".parse().unwrap())).await.unwrap();
+    let orch: OrchestrationName = "support".parse().unwrap();
+    b.provision(&Plan { replicas: 3, ..Plan::new(orch.clone(), vec!["triage".parse().unwrap()]) }).await.unwrap();
+    let draft = |class, event| Draft { class, from: Writer::Gateway, id: EntryId::from_random(fastrand::u128(..).to_be_bytes()), process: "tests".parse().unwrap(), revision: Revision::of(b"tests"), events: vec![event], trace: None };
+    let mut c = Conversation::empty(orch.clone(), "c1".parse().unwrap());
+    let o = c.prepare_opening(draft(Class::To { agent: "triage".parse().unwrap(), revision: Revision::of(b"tests") }, Opened::default().into()), Default::default()).unwrap();
+    let Append::Appended(seq) = b.append(&o).await else { panic!() };
+    c.commit(o, seq).unwrap();
+    let admin = async_nats::jetstream::new(async_nats::connect(cluster.urls()).await.unwrap());
+    for round in 0..6 {
+        let mut times = vec![];
+        for _ in 0..100 {
+            let s = c.prepare(draft(Class::In, Said { text: "x".into() }.into())).unwrap();
+            let t = Instant::now();
+            loop { match b.append(&s).await { Append::Appended(seq) => { c.commit(s, seq).unwrap(); break } Append::Unknown(w) => println!("unknown {w}"), o => panic!("{o:?}") } }
+            times.push(t.elapsed());
+        }
+        times.sort();
+        println!("round {round}: p50 {:?} p90 {:?} max {:?}", times[50], times[90], times[99]);
+        if round == 1 {
+            let leader = admin.get_stream("baton-support").await.unwrap().get_info().await.unwrap().cluster.unwrap().leader.unwrap();
+            let l: usize = leader.trim_start_matches('n').parse().unwrap();
+            cluster.nodes[l].kill().await.unwrap();
+        }
+        if round == 3 {
+            let mut t = vec![];
+            for _ in 0..50 { let i = Instant::now(); let x = b.tail(&orch, c.id()).await; t.push(i.elapsed()); x.unwrap(); }
+            t.sort(); println!("tail reads p50 {:?} max {:?}", t[25], t[49]);
+            let mut t = vec![];
+            for _ in 0..50 { let i = Instant::now(); let x = b.at(&orch, c.id(), 3).await; t.push(i.elapsed()); x.unwrap(); }
+            t.sort(); println!("leader reads p50 {:?} max {:?}", t[25], t[49]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn exp_race() {
+    use journal::*; use protocol::conversation::*; use protocol::event::*; use protocol::ids::*; use protocol::subject::Class; use std::time::*;
+    let mut cluster = crate::nats::cluster_of_three().await;
+    let url = cluster.urls().join(",");
+    let con = || { let url = url.clone(); async move { journal::nats::Nats::connect(&journal::nats::Settings::new(url, "tests".parse().unwrap())).await.unwrap() } };
+    let b = con().await;
+    let orch: OrchestrationName = "support".parse().unwrap();
+    b.provision(&Plan { replicas: 3, ..Plan::new(orch.clone(), vec!["triage".parse().unwrap()]) }).await.unwrap();
+    let draft = |class, event| Draft { class, from: Writer::Gateway, id: EntryId::from_random(fastrand::u128(..).to_be_bytes()), process: "tests".parse().unwrap(), revision: Revision::of(b"tests"), events: vec![event], trace: None };
+    let mut c = Conversation::empty(orch.clone(), "c1".parse().unwrap());
+    let o = c.prepare_opening(draft(Class::To { agent: "triage".parse().unwrap(), revision: Revision::of(b"tests") }, Opened::default().into()), Default::default()).unwrap();
+    let Append::Appended(seq) = b.append(&o).await else { panic!() };
+    c.commit(o, seq).unwrap();
+    let admin = async_nats::jetstream::new(async_nats::connect(cluster.urls()).await.unwrap());
+    for phase in 0..3u64 {
+        let t0 = Instant::now();
+        let mut set = tokio::task::JoinSet::new();
+        let start = c.tail().next;
+        for w in 0..4 {
+            let b = con().await; let mut c = c.clone(); let orch = orch.clone();
+            set.spawn(async move {
+                let (mut ap, mut fe, mut lo, mut nload, mut nmiss) = (vec![], vec![], vec![], 0, 0);
+                while c.tail().next < start + 100 {
+                    let s = c.prepare(draft(Class::In, Said { text: "x".into() }.into())).unwrap();
+                    let t = Instant::now();
+                    match b.append(&s).await {
+                        Append::Appended(seq) => { ap.push(t.elapsed()); c.commit(s, seq).unwrap() }
+                        Append::Fenced { tail } => { fe.push(t.elapsed());
+                            let t = Instant::now();
+                            loop { nload += 1; match load(&b, &orch, c.id()).await { Ok(Some(l)) if has_reached(&l, tail) => { c = l; break } Ok(_) => nmiss += 1, Err(e) => println!("{e}") } }
+                            lo.push(t.elapsed()) }
+                        o => println!("{o:?}"),
+                    }
+                }
+                for v in [&mut ap, &mut fe, &mut lo] { v.sort(); if v.is_empty() { v.push(Duration::ZERO) } }
+                println!("writer {w}: appended {} p50 {:?} max {:?}; fenced {} p50 {:?} max {:?}; load p50 {:?} max {:?} n {nload} miss {nmiss}", ap.len(), ap[ap.len()/2], ap[ap.len()-1], fe.len(), fe[fe.len()/2], fe[fe.len()-1], lo[lo.len()/2], lo[lo.len()-1]);
+                c
+            });
+        }
+        let cs = set.join_all().await;
+        c = cs.into_iter().max_by_key(|c| c.tail().seq).unwrap();
+        println!("phase {phase} took {:?}", t0.elapsed());
+        if phase == 0 {
+            let leader = admin.get_stream("baton-support").await.unwrap().get_info().await.unwrap().cluster.unwrap().leader.unwrap();
+            let l: usize = leader.trim_start_matches('n').parse().unwrap();
+            cluster.nodes[l].kill().await.unwrap();
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            println!("slept; {}", b.connection().borrow().generation);
+        }
+        if phase == 1 { for n in &mut cluster.nodes { let _ = n.restart().await; } tokio::time::sleep(Duration::from_secs(10)).await; c = load(&b, &orch, c.id()).await.unwrap().unwrap(); }
+    }
+}

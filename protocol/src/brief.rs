@@ -305,10 +305,9 @@ impl Brief {
             | Event::Taken(_)
             | Event::Deferred(_)
             | Event::HandedBack(_)
+            | Event::Interrupted(_)
             | Event::Redispatched(_) => is_working,
             Event::SetAside(_) | Event::Completed(_) | Event::Failed(_) => is_working || step.from.agent().is_none(),
-            // A new turn forgets the old one's calls and requests: none may be open.
-            Event::Interrupted(_) => is_working && self.open_calls == 0,
             // While the caller is asked, what they say is the answer.
             Event::Said(_) => !self.requests.iter().any(OpenRequest::is_question_to_caller),
             Event::Snapshotted(_) => self.phase == Phase::Waiting,

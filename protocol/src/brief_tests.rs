@@ -311,12 +311,9 @@ fn a_reply_goes_to_the_owner_or_to_where_the_opening_sends_replies() {
 }
 
 #[test]
-fn nobody_interrupts_while_an_intent_is_unresolved() {
-    let interrupt = |brief: &Brief| after(brief, 2, &to("triage"), "client", &[Interrupted { text: String::new() }.into()]);
-    let intent = after(&working(), 1, &Class::Note, "triage", &[responded(1), Intended { calls: vec![] }.into()]).unwrap();
-    assert_eq!(interrupt(&intent), Err(Illegal::Phase { kind: "interrupted".to_owned(), phase: Phase::Working }));
-    let settled = after(&intent, 2, &Class::Note, "triage", &[returned()]).unwrap();
-    let interrupted = interrupt(&settled).unwrap();
+fn an_interruption_begins_a_user_turn() {
+    let noted = after(&working(), 1, &Class::Note, "triage", &[responded(1), returned()]).unwrap();
+    let interrupted = after(&noted, 2, &to("triage"), "client", &[Interrupted { text: String::new() }.into()]).unwrap();
     assert_eq!((interrupted.turn, interrupted.user_turns, interrupted.model_calls), (2, 2, 0));
 }
 

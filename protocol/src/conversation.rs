@@ -300,7 +300,7 @@ impl Conversation {
             let stated = &entry.head.brief;
             let expected = match before {
                 None => Brief::opening(entry.step(), stated.fixed.clone()),
-                Some(brief) => self.check_decisions(&entry.events).and_then(|()| brief.after(entry.step())),
+                Some(brief) => self.check_before(entry.ordinal(), &entry.events).and_then(|()| brief.after(entry.step())),
             };
             match expected {
                 Ok(expected) if expected == *stated => before = Some(stated),
@@ -311,18 +311,50 @@ impl Conversation {
         Ok(())
     }
 
-    /// A decision is about the exact arguments that the request was about.
-    fn check_decisions(&self, events: &[Event]) -> Result<(), Illegal> {
+    /// What the brief alone cannot judge: a decision is about the exact arguments that the request was about, and nobody
+    /// interrupts a turn whose calls may have run.
+    fn check_before(&self, ordinal: Ordinal, events: &[Event]) -> Result<(), Illegal> {
         for event in events {
-            if let Event::Decided(decision) = event
-                && let Some(Event::Asked(asked)) = self.event(decision.request)
-                && asked.arguments_hash.is_some()
-                && decision.arguments_hash != asked.arguments_hash
-            {
-                return Err(Illegal::Answer(decision.request));
+            match event {
+                Event::Decided(decision) => {
+                    let asked = match self.event(decision.request) {
+                        Some(Event::Asked(asked)) => asked.arguments_hash,
+                        _ => None,
+                    };
+                    if asked.is_some() && decision.arguments_hash != asked {
+                        return Err(Illegal::Answer(decision.request));
+                    }
+                }
+                Event::Interrupted(_) if self.has_unresolved_intent_before(ordinal) => {
+                    return Err(Illegal::Phase { kind: event.kind().to_owned(), phase: Phase::Working });
+                }
+                _ => {}
             }
         }
         Ok(())
+    }
+
+    /// Whether calls of the owner's last response may have run, and nobody has recorded what became of them: until that
+    /// is known, nothing but its owner may begin another turn.
+    pub fn has_unresolved_intent(&self) -> bool {
+        self.has_unresolved_intent_before(self.tail.next)
+    }
+
+    fn has_unresolved_intent_before(&self, ordinal: Ordinal) -> bool {
+        let before = self.entries.iter().rev().skip_while(|entry| entry.ordinal() >= ordinal);
+        if before.clone().next().is_none_or(|entry| entry.head.brief.open_calls == 0) {
+            return false;
+        }
+        let mut returned: Vec<&str> = Vec::new();
+        for event in before.flat_map(|entry| entry.events.iter().rev()) {
+            match event {
+                Event::Returned(event) => returned.push(&event.call),
+                Event::Intended(event) if event.calls.iter().any(|intended| !returned.contains(&intended.call.as_str())) => return true,
+                Event::Responded(_) => return false,
+                _ => {}
+            }
+        }
+        false
     }
 
     /// A draft, behind this reader's tail.
@@ -347,7 +379,7 @@ impl Conversation {
             None => Brief::opening(step, fixed)?,
             Some(brief) => brief.after(step)?,
         };
-        self.check_decisions(&draft.events)?;
+        self.check_before(self.tail.next, &draft.events)?;
         let subject = EntrySubject {
             orchestration: self.orchestration.clone(),
             conversation: self.id.clone(),

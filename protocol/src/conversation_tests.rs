@@ -32,7 +32,7 @@ fn say(walk: &mut Walk, text: String) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn a_reader_can_start_from_any_entry(walk in walks(120)) {
@@ -369,6 +369,32 @@ fn a_kind_of_a_newer_version_is_kept_and_named() {
     assert_eq!(read.unknown(), Some((1, "sung")));
     assert_eq!(read.event(EventId { ordinal: 1, index: 0 }), Some(&unknown));
     assert_eq!(walk.prefixes[0].unknown(), None);
+}
+
+#[test]
+fn nobody_interrupts_while_an_intent_is_unresolved() {
+    let mut walk = opened();
+    let me = || Writer::Agent(agent("triage"));
+    let interrupted = |walk: &Walk| {
+        let event = crate::event::Interrupted { text: "stop".to_owned() };
+        walk.conversation.prepare(draft(walk.conversation.tail().next, to(&agent("triage")), Writer::Client, vec![event.into()])).map(|_| ())
+    };
+    let call = |id: &str| Call { id: id.to_owned(), name: "pay".to_owned(), arguments: String::new() };
+    let returned = |id: &str| Event::from(Returned { call: id.to_owned(), tool: "pay".to_owned(), content: String::new(), is_error: false });
+    let responded = || Event::from(Responded { calls: vec![call("a"), call("b")], ..Responded::default() });
+    // Calls that have no intent have done nothing.
+    walk.write(Class::Note, me(), vec![responded(), crate::event::HandedBack { by: "w-1".parse().unwrap(), reason: String::new() }.into()]);
+    assert_eq!((interrupted(&walk), walk.conversation.has_unresolved_intent()), (Ok(()), false));
+    let (effect, in_doubt) = (crate::event::Effect::SideEffect, crate::event::InDoubt::Ask);
+    let intended = crate::event::IntendedCall { call: "b".to_owned(), key: "k".to_owned(), effect, in_doubt };
+    walk.write(Class::Note, me(), vec![responded(), crate::event::Intended { calls: vec![intended] }.into()]);
+    let refused = Err(PrepareError::Illegal(Illegal::Phase { kind: "interrupted".to_owned(), phase: Phase::Working }));
+    assert_eq!(interrupted(&walk), refused);
+    walk.write(Class::Note, me(), vec![returned("a")]);
+    assert_eq!((interrupted(&walk), walk.conversation.has_unresolved_intent()), (refused, true));
+    walk.write(Class::Note, me(), vec![returned("b")]);
+    assert_eq!((interrupted(&walk), walk.conversation.has_unresolved_intent()), (Ok(()), false));
+    assert_eq!(walk.conversation.verify(), Ok(()));
 }
 
 #[test]

@@ -194,3 +194,7 @@ pub fn canonical_head(subject: &EntrySubject, headers: &Headers) -> Vec<u8> {
 pub(crate) fn hash(subject: &EntrySubject, headers: &Headers) -> Hash {
     Hash::of(&canonical_head(subject, headers))
 }
+
+#[cfg(test)]
+#[path = "entry_tests.rs"]
+mod tests;

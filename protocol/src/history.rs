@@ -216,3 +216,7 @@ pub fn decided_result(verdict: Verdict, note: &str) -> String {
     };
     if note.is_empty() { fact.to_owned() } else { format!("{fact} Their words: {note}") }
 }
+
+#[cfg(test)]
+#[path = "history_tests.rs"]
+mod tests;

@@ -74,8 +74,8 @@ pub(crate) fn revision() -> Revision {
 pub(crate) fn draft(ordinal: u64, class: Class, from: Writer, events: Vec<Event>) -> Draft {
     let conversation = "walk".parse().unwrap();
     let id = if from.is_caller() { EntryId::of_request(&conversation, &ordinal.to_string()) } else { EntryId::of_turn([7; 16], ordinal) };
-    let state = (ordinal % 3 == 0).then(|| "vendor=1".to_owned());
-    let trace = (ordinal % 2 == 0).then(|| Trace { parent: format!("00-{ordinal:032x}-00f067aa0ba902b7-01"), state });
+    let state = ordinal.is_multiple_of(3).then(|| "vendor=1".to_owned());
+    let trace = ordinal.is_multiple_of(2).then(|| Trace { parent: format!("00-{ordinal:032x}-00f067aa0ba902b7-01"), state });
     Draft { class, from, id, process: "w-1".parse().unwrap(), revision: revision(), events, trace }
 }
 
@@ -201,7 +201,13 @@ impl Walk {
             }
             9 => self.own(Class::Note, vec![Taken { by: "w-2".parse().unwrap(), delivered: 2 }.into()]),
             10 => {
-                let mut events = self.recorded(dice);
+                let mut events = if self.open.is_empty() && dice.flip() {
+                    // Given back before its read-only calls returned.
+                    let calls = dice.roll(3);
+                    vec![self.respond(dice, calls)]
+                } else {
+                    self.recorded(dice)
+                };
                 events.push(match dice.roll(3) {
                     0 => Deferred { wait_secs: 5, reason: dice.text() }.into(),
                     1 => HandedBack { by: "w-1".parse().unwrap(), reason: dice.text() }.into(),
@@ -261,7 +267,8 @@ impl Walk {
         let from = if dice.flip() { Writer::Client } else { Writer::Gateway };
         match dice.roll(12) {
             0..=6 => self.write(Class::In, from, vec![Said { text: dice.text() }.into()]),
-            7..=10 if self.conversation.brief().unwrap().open_calls == 0 => {
+            7..=10 if !self.conversation.has_unresolved_intent() => {
+                self.open.clear();
                 let owner = self.owner();
                 self.write(to(&owner), from, vec![Interrupted { text: dice.text() }.into()]);
             }

@@ -1,4 +1,8 @@
 //! Drives Baton's programs as real processes against a real broker.
 
+pub mod dev;
+pub mod in_process;
 pub mod nats;
 pub mod processes;
+pub mod sample;
+pub mod service;

@@ -10,7 +10,7 @@ use cli::broker::signal;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{OnceCell, mpsc};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 /// How long a test waits for anything that should happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -64,6 +64,34 @@ pub async fn output(command: &mut Command) -> Output {
     timeout(PATIENCE, run).await.expect("the command ends in time").expect("the command runs")
 }
 
+/// What `look` finds, once it finds something: for what can only be looked at.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let found = async {
+        let mut again = interval(Duration::from_millis(20));
+        loop {
+            again.tick().await;
+            if let Some(found) = look().await {
+                return found;
+            }
+        }
+    };
+    timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("{what}: not in time"))
+}
+
+/// Waits until none of these processes runs.
+pub async fn all_gone(pids: impl IntoIterator<Item = u32>) {
+    for pid in pids {
+        eventually(&format!("the end of process {pid}"), async || (!is_running(pid).await).then_some(())).await;
+    }
+}
+
+/// Whether a process, anybody's, runs. One that has ended and whose parent has not noticed yet does not.
+async fn is_running(pid: u32) -> bool {
+    let shown = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().await.expect("ps runs");
+    let state = String::from_utf8_lossy(&shown.stdout).trim().to_owned();
+    !state.is_empty() && !state.starts_with('Z')
+}
+
 impl Process {
     /// Starts a command.
     pub fn start(mut command: Command) -> Self {
@@ -109,6 +137,12 @@ impl Process {
     /// Asks it to stop.
     pub fn terminate(&self) {
         signal::terminate(self.pid()).expect("the process can be signalled");
+    }
+
+    /// Interrupts it, as Ctrl-C does.
+    pub async fn interrupt(&self) {
+        let sent = Command::new("sh").args(["-c", "kill -s INT \"$0\"", &self.pid().to_string()]).status().await;
+        assert!(sent.expect("sh runs").success(), "the process can be interrupted");
     }
 
     /// Kills it on the spot.

@@ -408,7 +408,7 @@ async fn what_is_durable_is_seen_where_it_may_be_seen_and_vouched_for_where_not(
 /// about each of its entries: the journal holds what was reported as appended, once, and nothing else.
 #[tokio::test]
 async fn racing_writers_of_a_cluster_that_loses_its_leader_all_learn_the_truth() {
-    const ENTRIES: u64 = 400;
+    const ENTRIES: u64 = 200;
     let mut cluster = cluster_of_three().await;
     let url = cluster.urls().join(",");
     let broker = connect(&url).await;
@@ -425,7 +425,7 @@ async fn racing_writers_of_a_cluster_that_loses_its_leader_all_learn_the_truth()
     let admin = async_nats::jetstream::new(async_nats::connect(cluster.urls()).await.unwrap());
     let (mut entries, mut stall) = (Vec::new(), Duration::ZERO);
     while (entries.len() as u64) < ENTRIES {
-        if entries.len() == 100 {
+        if entries.len() == 50 {
             let leader = admin.get_stream("baton-support").await.unwrap().get_info().await.unwrap().cluster.unwrap().leader.unwrap();
             let leader: usize = leader.trim_start_matches('n').parse().unwrap();
             cluster.nodes[leader].kill().await.unwrap();
@@ -434,7 +434,7 @@ async fn racing_writers_of_a_cluster_that_loses_its_leader_all_learn_the_truth()
         entries.push(timeout(Duration::from_secs(60), followed.next()).await.expect("entries in time").unwrap().unwrap());
         stall = stall.max(waiting.elapsed());
     }
-    println!("the longest stall: {stall:?}");
+    assert!(stall < Duration::from_secs(20), "the longest stall was {stall:?}");
     let mut appended: Vec<(Seq, EntryId)> = writers.join_all().await.into_iter().flatten().collect();
     appended.sort_unstable();
     let ordinals: Vec<u64> = entries.iter().map(ordinal).collect();

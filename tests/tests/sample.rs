@@ -1,23 +1,7 @@
 //! The main job: the reference document's conversation, every agent in a process of its own.
 
 use tests::processes::{command, output};
-
-/// The document's Python sample output, as it is printed there.
-const SAMPLE: &[&str] = &[
-    "TriageAgent: Hello! Thank you for reaching out. How can I assist you today?",
-    "User: I'd like to track the status of my order",
-    "OrderStatusAgent: Sure, I can help you with that. Could you please provide me with your order ID?",
-    "User: My order ID is 123",
-    "OrderStatusAgent: Your order with ID 123 has been shipped and is expected to arrive in 2-3 days. Is there anything else I can assist you with?",
-    "User: I want to return another order of mine",
-    "OrderReturnAgent: I can help you with returning your order. Could you please provide the order ID for the return and the reason you'd like to return it?",
-    "User: Order ID 321",
-    "OrderReturnAgent: Please provide the reason for returning the order with ID 321.",
-    "User: Broken item",
-    "OrderReturnAgent: The return for your order with ID 321 has been successfully processed due to the broken item. Is there anything else I can assist you with?",
-    "User: No, bye",
-    "Task is completed with summary: Handled order return for order ID 321 due to a broken item, and successfully processed the return.",
-];
+use tests::sample::SAMPLE;
 
 #[tokio::test]
 async fn the_demo_prints_the_documents_sample_conversation() {

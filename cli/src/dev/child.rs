@@ -1,8 +1,8 @@
 //! One supervised process: started, restarted with a growing pause when it dies, stopped in order.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::fs::OpenOptions;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::signal;
+use crate::dev::table::Place;
 use crate::output;
 
 /// The shortest and the longest pause before a restart.
@@ -38,43 +39,29 @@ pub struct Spec {
     pub restarts: bool,
 }
 
-/// A process as it is now.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Process {
-    /// Its name for people.
-    pub name: String,
-    /// Its number, while it runs.
-    pub pid: Option<u32>,
-    /// How often it was started again.
-    pub restarts: u32,
-}
-
-/// What a supervised process is at the moment, shared with whoever lists it.
-pub type SharedProcess = Arc<Mutex<Process>>;
-
 /// Runs a process until `stop`, then lets it drain for `grace` before it is killed.
-pub async fn supervise(spec: Spec, state: SharedProcess, stop: CancellationToken, grace: Duration) {
+pub async fn supervise(spec: Spec, place: Place, stop: CancellationToken, grace: Duration) {
     let mut pause = PAUSE.0;
     loop {
         let born = Instant::now();
         match start(&spec) {
             Ok(mut child) => {
-                update(&state, |process| process.pid = child.id());
+                place.runs_as(child.id());
                 // Held open for as long as the process runs: waiting for it would close it.
                 let _tie = child.stdin.take();
                 tokio::spawn(keep_output(spec.clone(), child.stdout.take(), child.stderr.take()));
                 tokio::select! {
-                    status = child.wait() => say_how(&spec, status),
+                    status = child.wait() => say_how(&spec.name, spec.restarts, status),
                     () = stop.cancelled() => {
                         end(&mut child, grace).await;
-                        update(&state, |process| process.pid = None);
+                        place.runs_as(None);
                         return;
                     }
                 }
             }
             Err(error) => output::note(&format!("{} cannot be started: {error}", spec.name)),
         }
-        update(&state, |process| process.pid = None);
+        place.runs_as(None);
         if !spec.restarts {
             return;
         }
@@ -86,18 +73,18 @@ pub async fn supervise(spec: Spec, state: SharedProcess, stop: CancellationToken
             () = stop.cancelled() => return,
         }
         pause = (pause * 2).min(PAUSE.1);
-        update(&state, |process| process.restarts += 1);
+        place.restarted();
     }
-}
-
-fn update(state: &SharedProcess, change: impl FnOnce(&mut Process)) {
-    change(&mut state.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
 fn start(spec: &Spec) -> std::io::Result<Child> {
     // Its own process group: Ctrl-C reaches the supervisor alone, which stops everything in order. Its standard input is
     // a pipe from here: should the supervisor itself be killed, the process sees it close and ends too.
-    Command::new(&spec.executable)
+    let mut command = Command::new(&spec.executable);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_for_others(name)) {
+        command.env_remove(name);
+    }
+    command
         .args(&spec.arguments)
         .envs(spec.environment.iter().copied())
         .stdin(Stdio::piped())
@@ -106,6 +93,12 @@ fn start(spec: &Spec) -> std::io::Result<Child> {
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
+}
+
+/// Variables that say where another broker is, or what one program alone may have: an address to listen at, above all.
+fn is_for_others(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    name.starts_with("NATS_") || ["BATON_HEALTH", "BATON_REPLICAS"].contains(&&*name)
 }
 
 async fn end(child: &mut Child, grace: Duration) {
@@ -119,10 +112,11 @@ async fn end(child: &mut Child, grace: Duration) {
     let _ = child.kill().await;
 }
 
-fn say_how(spec: &Spec, status: std::io::Result<ExitStatus>) {
+/// Says how a process ended, and what is done about it.
+pub(crate) fn say_how(name: &str, restarts: bool, status: std::io::Result<ExitStatus>) {
     let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-    let next = if spec.restarts { "starting it again" } else { "it stays down" };
-    output::note(&format!("{} ended ({how}); {next}", spec.name));
+    let next = if restarts { "starting it again" } else { "it stays down" };
+    output::note(&format!("{name} ended ({how}); {next}"));
 }
 
 /// Keeps what the process writes, line by line, until it closes both.

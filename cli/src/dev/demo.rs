@@ -74,11 +74,15 @@ async fn play(system: &System, task: &str, replies: Replies, out: Output) -> any
     output::note("");
     let client = system.client(connect::process_id("demo")?).await?;
     let workers = client.status().await?.workers;
-    for announcement in &system.announcements() {
+    for announcement in system.announcements() {
         output::note(&format!("{announcement}\n"));
     }
     let pids: Pids = workers.into_iter().map(|worker| (worker.process, worker.pid)).collect();
     let talk = Talk::new(replies, out, Some(pids));
     let handle = client.invoke(&Opening::new("baton demo", task).with_human(), talk.callbacks()).await?;
-    talk.wait(&handle, "baton demo").await
+    let ended = talk.wait(&handle).await?;
+    Ok(ended.unwrap_or_else(|| {
+        output::note("\nthere are no more replies, so the demo ends here; `baton dev` keeps conversations that wait");
+        ExitCode::SUCCESS
+    }))
 }

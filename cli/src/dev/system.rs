@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use agent_worker::model;
 use anyhow::Context;
 use client::{Client, Side};
 use protocol::ids::{AgentName, ProcessId};
@@ -14,16 +14,23 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::args::BrokerArgs;
 use crate::broker::{self, Fsync, Server, Stderr};
-use crate::connect;
-use crate::dev::child::{self, Process, SharedProcess, Spec};
+use crate::connect::{self, Address};
+use crate::dev::child::{self, Spec};
+use crate::dev::guard;
+use crate::dev::table::{Place, Process, Table};
 use crate::output;
 
-/// How long the parts may take to drain; what is unfinished then is handed back and done the next time.
-const GRACE: Duration = Duration::from_secs(10);
+/// What the broker is called among the processes.
+pub(crate) const BROKER: &str = "nats-server";
+/// How long running turns may take to finish when everything is stopped; the rest is handed back, and done the next time.
+const DRAIN: Duration = Duration::from_secs(5);
+/// How long a part may take to end.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// How long everything may take to be ready.
 const READY: Duration = Duration::from_secs(60);
+/// Before a broker that could not be started again is started once more.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at whether it is.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -52,58 +59,70 @@ pub struct Config {
 #[derive(Debug)]
 pub struct System {
     url: String,
-    processes: Vec<SharedProcess>,
+    table: Table,
     agents: BTreeSet<AgentName>,
     orchestration: Orchestration,
+    announcements: BTreeSet<String>,
     logs: PathBuf,
-    stop_programs: CancellationToken,
-    programs: TaskTracker,
-    stop_broker: CancellationToken,
-    broker: TaskTracker,
+    programs: Group,
+    broker: Group,
+    guard: Group,
+}
+
+/// Tasks that are stopped together.
+#[derive(Debug, Default)]
+struct Group {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Group {
+    async fn end(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
 }
 
 impl System {
     /// Starts everything. It may take a moment until it is [`ready`](Self::ready).
     ///
     /// # Errors
-    /// That there is no broker to be had, or that it does not start.
+    /// That a model cannot be asked from here, that there is no broker to be had, or that it does not start.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let announcements = cast(&config.orchestration)?;
         let data = std::path::absolute(&config.data)?;
         let logs = data.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("{} cannot be made", logs.display()))?;
+        let executable = std::env::current_exe().context("this program cannot be found again")?;
         let server = start_broker(&config, &data).await?;
-        let mut system = Self {
+        let system = Self {
             url: server.url().to_owned(),
-            processes: Vec::new(),
+            table: Table::default(),
             agents: config.orchestration.agents().map(|agent| agent.name.clone()).collect(),
             orchestration: config.orchestration.clone(),
+            announcements,
             logs,
-            stop_programs: CancellationToken::new(),
-            programs: TaskTracker::new(),
-            stop_broker: CancellationToken::new(),
-            broker: TaskTracker::new(),
+            programs: Group::default(),
+            broker: Group::default(),
+            guard: Group::default(),
         };
-        let state = system.process("nats-server");
-        system.broker.spawn(keep_broker(server, state, system.stop_broker.clone(), config.restarts));
-        for spec in system.specs(&config)? {
-            let state = system.process(&spec.name);
-            system.programs.spawn(child::supervise(spec, state, system.stop_programs.clone(), GRACE));
+        let guard = guard::start(&executable).context("the guard cannot be started")?;
+        system.guard.tasks.spawn(guard::tell(guard, system.table.watch(), system.guard.stop.clone()));
+        let place = system.table.place(BROKER);
+        system.broker.tasks.spawn(keep_broker(server, place, system.broker.stop.clone(), config.clone()));
+        for spec in system.specs(&config, &executable)? {
+            let place = system.table.place(&spec.name);
+            system.programs.tasks.spawn(child::supervise(spec, place, system.programs.stop.clone(), GRACE));
         }
         Ok(system)
     }
 
-    fn process(&mut self, name: &str) -> SharedProcess {
-        let state = Arc::new(Mutex::new(Process { name: name.to_owned(), ..Process::default() }));
-        self.processes.push(state.clone());
-        state
-    }
-
-    fn specs(&self, config: &Config) -> anyhow::Result<Vec<Spec>> {
-        let executable = std::env::current_exe().context("this program cannot be found again")?;
+    fn specs(&self, config: &Config, executable: &Path) -> anyhow::Result<Vec<Spec>> {
         let spec = |name: String, arguments: Vec<String>| Spec {
             log: self.logs.join(format!("{name}.log")),
             name,
-            executable: executable.clone(),
+            executable: executable.to_owned(),
             arguments: arguments.into_iter().chain(["--tied".to_owned(), "--nats".to_owned(), self.url.clone()]).collect(),
             // The programs cannot see how the broker syncs; whoever started it vouches for it.
             environment: if config.fsync == Fsync::Always { vec![("BATON_NATS_SYNCED", "true")] } else { Vec::new() },
@@ -115,7 +134,8 @@ impl System {
         for agent in &self.agents {
             for n in 1..=config.workers {
                 let name = if config.workers == 1 { agent.to_string() } else { format!("{agent}-{n}") };
-                let arguments = ["worker", "--orchestration", self.orchestration.name().as_str(), "--agent", agent.as_str()];
+                let (orchestration, drain) = (self.orchestration.name().as_str(), DRAIN.as_secs().to_string());
+                let arguments = ["worker", "--orchestration", orchestration, "--agent", agent.as_str(), "--drain-secs", &drain];
                 specs.push(spec(name, arguments.map(str::to_owned).into()));
             }
         }
@@ -123,11 +143,8 @@ impl System {
     }
 
     /// What the models of this orchestration have to say before they play: that a script stands in, above all.
-    pub fn announcements(&self) -> BTreeSet<String> {
-        let environment = |name: &str| std::env::var(name).ok();
-        let Ok(http) = agent_worker::model::build::http_client() else { return BTreeSet::new() };
-        let models = self.orchestration.agents().map(|agent| agent_worker::model::build(&agent.model, &self.orchestration, &environment, &http));
-        models.filter_map(|built| built.ok()?.1).collect()
+    pub const fn announcements(&self) -> &BTreeSet<String> {
+        &self.announcements
     }
 
     /// The broker's address.
@@ -137,7 +154,7 @@ impl System {
 
     /// Every process as it is now.
     pub fn processes(&self) -> Vec<Process> {
-        self.processes.iter().map(|process| process.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+        self.table.processes()
     }
 
     /// A client of the system's orchestration, for the process `process`.
@@ -145,7 +162,7 @@ impl System {
     /// # Errors
     /// That the broker cannot be reached.
     pub async fn client(&self, process: ProcessId) -> anyhow::Result<Client> {
-        let broker = connect::connect(&BrokerArgs { nats: Some(self.url.clone()) }, &process).await?;
+        let broker = connect::connect(&Address::Private(self.url.clone()), &process).await?;
         Ok(Client::new(broker, self.orchestration.name().clone(), Side::Client, process))
     }
 
@@ -184,18 +201,29 @@ impl System {
 
     /// Lets every program drain, and ends the broker last.
     pub async fn stop(self) {
-        self.stop_programs.cancel();
-        self.programs.close();
-        self.programs.wait().await;
-        self.stop_broker.cancel();
-        self.broker.close();
-        self.broker.wait().await;
+        for group in [&self.programs, &self.broker, &self.guard] {
+            group.end().await;
+        }
     }
 }
 
 /// The agents of which a worker is heard.
 fn heard(status: &Status) -> BTreeSet<AgentName> {
     status.workers.iter().filter(|worker| !worker.is_draining).map(|worker| worker.agent.clone()).collect()
+}
+
+/// Sees that every agent's model can be asked with this environment, before anything is started: the workers will have the
+/// same. Gives what the models announce.
+fn cast(orchestration: &Orchestration) -> anyhow::Result<BTreeSet<String>> {
+    let environment = |name: &str| std::env::var(name).ok();
+    let http = model::build::http_client()?;
+    let mut announcements = BTreeSet::new();
+    for agent in orchestration.agents() {
+        let built = model::build(&agent.model, orchestration, &environment, &http);
+        let (_, announcement) = built.with_context(|| format!("agent {} cannot be played here", agent.name))?;
+        announcements.extend(announcement);
+    }
+    Ok(announcements)
 }
 
 async fn start_broker(config: &Config, data: &Path) -> anyhow::Result<Server> {
@@ -209,36 +237,33 @@ async fn start_broker(config: &Config, data: &Path) -> anyhow::Result<Server> {
 }
 
 /// Starts the broker again when it dies: the same port, the same store.
-async fn keep_broker(mut server: Server, state: SharedProcess, stop: CancellationToken, restarts: bool) {
-    let set = |pid, restarted: bool| {
-        let mut process = state.lock().unwrap_or_else(PoisonError::into_inner);
-        process.pid = pid;
-        process.restarts += u32::from(restarted);
-    };
-    set(server.pid(), false);
+async fn keep_broker(mut server: Server, place: Place, stop: CancellationToken, config: Config) {
+    place.runs_as(server.pid());
     loop {
         let status = tokio::select! {
             status = server.wait() => status,
             () = stop.cancelled() => break,
         };
-        set(None, false);
-        let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-        output::note(&format!("nats-server ended ({how})"));
-        if !restarts {
+        place.runs_as(None);
+        child::say_how(BROKER, config.restarts, status);
+        if !config.restarts {
             return;
         }
         while let Err(error) = server.restart().await {
-            output::note(&format!("nats-server cannot be started again: {error}"));
+            output::note(&format!("{BROKER} cannot be started again: {error}"));
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = tokio::time::sleep(AGAIN) => {}
                 () = stop.cancelled() => return,
             }
         }
-        output::note(&format!("nats-server runs again at {}", server.url()));
-        set(server.pid(), true);
+        output::note(&format!("{BROKER} runs again at {}", server.url()));
+        place.runs_as(server.pid());
+        place.restarted();
     }
-    if let Err(error) = server.stop(GRACE).await {
-        output::note(&format!("nats-server did not stop in order: {error}"));
+    match server.stop(GRACE).await {
+        Ok(_) if config.echoes => output::note(&format!("{BROKER} stopped")),
+        Ok(_) => {}
+        Err(error) => output::note(&format!("{BROKER} did not stop in order: {error}")),
     }
-    set(None, false);
+    place.runs_as(None);
 }

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use client::{Accepted, CancelError, Claim, Classified, Client, DecideError, Decision, EndError, NotOpen, Reply, ReplyError, Status, Unread, Unwritten};
+use client::{
+    Accepted, CancelError, Claim, Classified, Client, DecideError, Decision, EndError, NotOpen, Reply, ReplyError, Status, Unread,
+    Unwritten,
+};
 use futures::future::join;
 use futures::{FutureExt, StreamExt};
 use journal::Bus;
@@ -54,7 +57,10 @@ async fn a_key_serves_one_request_of_a_conversation() {
     world.client.reply(&id, &Reply::to(request, "123").with_key("k1")).await.unwrap();
     let reused = Unwritten::KeyReused { key: "k1".to_owned(), ordinal: 2 };
     assert_eq!(world.client.reply(&id, &Reply::to(request, "124").with_key("k1")).await, Err(reused.clone().into()));
-    assert_eq!(world.client.reply(&id, &Reply::to(EventId { ordinal: 0, index: 0 }, "123").with_key("k1")).await, Err(reused.clone().into()));
+    assert_eq!(
+        world.client.reply(&id, &Reply::to(EventId { ordinal: 0, index: 0 }, "123").with_key("k1")).await,
+        Err(reused.clone().into())
+    );
     let decision = Decision { key: Some("k1".to_owned()), ..Decision::new(request, Verdict::Approved) };
     assert_eq!(world.client.decide(&id, &decision).await, Err(reused.clone().into()));
     let claim = Claim { request, by: "bea".to_owned(), key: Some("k1".to_owned()) };
@@ -190,10 +196,9 @@ async fn of_two_racing_replies_exactly_one_wins() {
         let (id, request) = world.asked().await;
         world.memory.set_faults(Faults::default().latency(Duration::from_millis(1 + seed % 7)));
         let (one, other) = (world.gateway("gateway-1"), world.gateway("gateway-2"));
-        let (first, second) = join(
-            async { one.reply(&id, &Reply::to(request, "123").with_key("tab 1")).await },
-            async { other.reply(&id, &Reply::to(request, "456").with_key("tab 2")).await },
-        )
+        let (first, second) = join(async { one.reply(&id, &Reply::to(request, "123").with_key("tab 1")).await }, async {
+            other.reply(&id, &Reply::to(request, "456").with_key("tab 2")).await
+        })
         .await;
         let lost = Err(NotOpen::Answered(request).into());
         let won = Ok(Accepted { ordinal: 2, is_repeat: false });

@@ -68,12 +68,15 @@ async fn a_conversation_in_one_call() {
     world.completes(&id, "refund-agent", "Refunded 123.").await;
     assert_eq!(handle.get(MINUTE).await.unwrap().to_string(), "completed: Refunded 123.");
     // In the journal's order, under the speaker's name; nothing empty, nothing twice.
-    assert_eq!(*lines.lock().unwrap(), [
-        "TriageAgent: Which order?",
-        "TriageAgent calls transfer_to_refund-agent",
-        "TriageAgent got Transferred to refund-agent.",
-        "RefundAgent: Why?",
-    ]);
+    assert_eq!(
+        *lines.lock().unwrap(),
+        [
+            "TriageAgent: Which order?",
+            "TriageAgent calls transfer_to_refund-agent",
+            "TriageAgent got Transferred to refund-agent.",
+            "RefundAgent: Why?",
+        ]
+    );
     assert_eq!(*asked.lock().unwrap(), ["Which order?", "Why?"]);
     let kinds: Vec<_> = handle.events().await.unwrap().map(|event| event.unwrap().event.kind().to_owned()).collect().await;
     assert_eq!(kinds.join(" "), "opened responded asked replied responded transferred responded asked replied responded completed");
@@ -107,14 +110,17 @@ async fn a_human_function_decides_approvals_bound_to_what_it_saw() {
     let requests = world.asks_approvals(id, &["caller", "role:manager", "caller"]).await;
     until(&world.client, id, "decided", 2).await;
     let conversation = world.conversation(id).await;
-    let decided: Vec<Decided> = conversation.events().filter_map(|(_, (_, event))| match event {
-        Event::Decided(decided) => Some(decided.clone()),
-        _ => None,
-    }).collect();
-    assert_eq!(decided.iter().map(|decided| (decided.request, decided.verdict)).collect::<Vec<_>>(), [
-        (requests[0], Verdict::Approved),
-        (requests[2], Verdict::Denied),
-    ]);
+    let decided: Vec<Decided> = conversation
+        .events()
+        .filter_map(|(_, (_, event))| match event {
+            Event::Decided(decided) => Some(decided.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        decided.iter().map(|decided| (decided.request, decided.verdict)).collect::<Vec<_>>(),
+        [(requests[0], Verdict::Approved), (requests[2], Verdict::Denied),]
+    );
     assert_eq!(conversation.requests().iter().map(|open| open.id).collect::<Vec<_>>(), [requests[1]]);
 }
 
@@ -134,13 +140,14 @@ async fn a_question_that_another_process_answers_is_dropped() {
     let handle = invoke(&world, callbacks).await;
     let id = handle.conversation();
     world.asks(id, "triage-agent", "Which order?").await;
-    assert_eq!(asking.recv().await.unwrap(), "Which order?");
+    let mut asking = async || tokio::time::timeout(MINUTE.unwrap(), asking.recv()).await.expect("it happens in time");
+    assert_eq!(asking().await.unwrap(), "Which order?");
     world.gateway("gateway-1").say(id, "123", None).await.unwrap();
     world.asks(id, "triage-agent", "Why?").await;
-    assert_eq!(asking.recv().await.unwrap(), "Why?");
+    assert_eq!(asking().await.unwrap(), "Why?");
     world.gateway("gateway-1").end(id).await.unwrap();
     assert!(matches!(handle.get(MINUTE).await.unwrap(), Outcome::Completed(_)));
-    assert_eq!(asking.recv().await, None);
+    assert_eq!(asking().await, None);
 }
 
 #[tokio::test(start_paused = true)]

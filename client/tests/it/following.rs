@@ -25,7 +25,8 @@ async fn long(world: &World) -> ConversationId {
     let id = world.open().await;
     for n in 0..12 {
         let text = format!("{n} {}", "x".repeat(3000));
-        let results = (0..n % 3).map(|n| Returned { call: n.to_string(), tool: "t".to_owned(), content: "c".to_owned(), is_error: false }.into());
+        let results =
+            (0..n % 3).map(|n| Returned { call: n.to_string(), tool: "t".to_owned(), content: "c".to_owned(), is_error: false }.into());
         let events = std::iter::once(responded(&text)).chain(results).collect();
         world.agent(&id, "triage-agent", Class::Note, events).await;
     }

@@ -29,16 +29,19 @@ async fn a_conversation_is_shown_from_the_journal_when_no_coordinator_answers() 
     let (id, _) = world.asked().await;
     let shown = world.client.show(&id).await.unwrap();
     let stored = world.stored(&id);
-    assert_eq!(shown, Shown {
-        conversation: id.clone(),
-        brief: world.conversation(&id).await.brief().unwrap().clone(),
-        ordinal: 1,
-        kind: "asked".to_owned(),
-        revision: world.orchestration.revision().clone(),
-        last_ms: stored[1].time_ms,
-        opened_ms: stored[0].time_ms,
-        traceparent: None,
-    });
+    assert_eq!(
+        shown,
+        Shown {
+            conversation: id.clone(),
+            brief: world.conversation(&id).await.brief().unwrap().clone(),
+            ordinal: 1,
+            kind: "asked".to_owned(),
+            revision: world.orchestration.revision().clone(),
+            last_ms: stored[1].time_ms,
+            opened_ms: stored[0].time_ms,
+            traceparent: None,
+        }
+    );
     let nobody: ConversationId = "nobody".parse().unwrap();
     assert_eq!(world.client.show(&nobody).await, Err(Unread::NotFound(nobody).into()));
 }

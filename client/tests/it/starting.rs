@@ -49,14 +49,17 @@ async fn an_opening_fixes_what_holds_for_the_whole_conversation() {
     let (entry, opened) = opened(&world, &started.conversation);
     assert!(opened.human);
     assert_eq!(opened.metadata, metadata);
-    assert_eq!(entry.head.brief.fixed, Fixed {
-        gateway: Some("gateway-1".parse().unwrap()),
-        tenant: Some("acme".to_owned()),
-        turn_secs: Some(7),
-        conversation_secs: Some(70),
-        on_message: OnMessage::Interrupt,
-        reply_to: Some(agent("triage-agent")),
-    });
+    assert_eq!(
+        entry.head.brief.fixed,
+        Fixed {
+            gateway: Some("gateway-1".parse().unwrap()),
+            tenant: Some("acme".to_owned()),
+            turn_secs: Some(7),
+            conversation_secs: Some(70),
+            on_message: OnMessage::Interrupt,
+            reply_to: Some(agent("triage-agent")),
+        }
+    );
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use journal::{Append, Journal, Plan, Provision, registry};
 use protocol::builder::{AgentDef, Builder};
 use protocol::conversation::{Conversation, Draft};
 use protocol::event::{
-    Asked, Audience, Call, Completed, CompletedBecause, Effect, Event, HistoryOption, InDoubt, Intended, IntendedCall, RequestKind, Responded,
-    Transferred,
+    Asked, Audience, Call, Completed, CompletedBecause, Effect, Event, HistoryOption, InDoubt, Intended, IntendedCall, RequestKind,
+    Responded, Transferred,
 };
 use protocol::ids::{AgentName, ConversationId, EntryId, EventId, Hash, RequestId, Writer};
 use protocol::manifest::ModelSpec;

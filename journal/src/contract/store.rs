@@ -88,11 +88,9 @@ pub async fn keys_are_listed_by_their_beginning(broker: Shared) {
         put(&broker, key, "x", Expect::Any).await.unwrap();
     }
     delete(&broker, "revision.deleted", Expect::Any).await.unwrap();
-    for (prefix, expected) in [
-        ("revision.", &["revision.a", "revision.b"][..]),
-        ("", &["lease", "revision.a", "revision.b", "revisions"]),
-        ("none", &[]),
-    ] {
+    for (prefix, expected) in
+        [("revision.", &["revision.a", "revision.b"][..]), ("", &["lease", "revision.a", "revision.b", "revisions"]), ("none", &[])]
+    {
         let mut keys = within("listing", broker.keys(&orchestration(), prefix)).await.unwrap();
         keys.sort();
         assert_eq!(keys, expected, "{prefix}");

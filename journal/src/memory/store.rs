@@ -110,7 +110,13 @@ impl Store for Memory {
         self.ask_stream(orchestration, read).await
     }
 
-    async fn dead_letter(&self, orchestration: &OrchestrationName, agent: &AgentName, entry: &Stored, reason: &str) -> Result<(), StoreError> {
+    async fn dead_letter(
+        &self,
+        orchestration: &OrchestrationName,
+        agent: &AgentName,
+        entry: &Stored,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         let letter = DeadLetter { agent: agent.clone(), entry: entry.clone(), reason: reason.to_owned() };
         let keep = |stream: &mut Stream, _: &mut Chance| {
             // Two workers may give the same entry up.

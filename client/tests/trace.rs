@@ -1,3 +1,18 @@
+//! Which trace a caller's entry belongs to. A program of its own: whether spans are made at all is decided once for a
+//! whole process, and the other tests make none.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "helpers of tests, most of them for others"
+)]
+
+#[path = "it/world.rs"]
+mod world;
+
 use client::{Decision, Reply};
 use opentelemetry::trace::{SpanId, SpanKind, TraceId, TracerProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
@@ -5,7 +20,7 @@ use protocol::event::Verdict;
 use protocol::ids::ConversationId;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::world::World;
+use world::World;
 
 /// The trace and the span that an entry says it was written in.
 async fn place(world: &World, id: &ConversationId, ordinal: usize) -> (TraceId, SpanId) {
@@ -15,13 +30,13 @@ async fn place(world: &World, id: &ConversationId, ordinal: usize) -> (TraceId, 
     (TraceId::from_hex(fields[1]).unwrap(), SpanId::from_hex(fields[2]).unwrap())
 }
 
-fn span<'a>(spans: &'a [SpanData], place: (TraceId, SpanId)) -> &'a SpanData {
+fn span(spans: &[SpanData], place: (TraceId, SpanId)) -> &SpanData {
     let is_there = |span: &&SpanData| (span.span_context.trace_id(), span.span_context.span_id()) == place;
     spans.iter().find(is_there).expect("the span is exported")
 }
 
 /// The root that a person's message has of its own, around its publish span.
-fn root<'a>(spans: &'a [SpanData], place: (TraceId, SpanId)) -> &'a SpanData {
+fn root(spans: &[SpanData], place: (TraceId, SpanId)) -> &SpanData {
     let publish = span(spans, place);
     assert_eq!(publish.span_kind, SpanKind::Producer);
     let root = span(spans, (place.0, publish.parent_span_id));

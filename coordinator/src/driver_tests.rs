@@ -1,0 +1,537 @@
+//! Whole coordinators over the broker in memory. The clock is paused: waiting takes no time, and hours pass in a moment.
+
+use std::sync::Mutex;
+
+use futures::stream::BoxStream;
+use journal::memory::{Faults, Memory};
+use journal::{Append, Bus, Delivery, Follow, Journal, Plan, Provision, Scope, Start, Store, WorkItem, WorkSource, load};
+use protocol::brief::Fixed;
+use protocol::builder::AgentDef;
+use protocol::conversation::Conversation;
+use protocol::event::{Event, failure};
+use protocol::ids::OrchestrationName;
+use protocol::manifest::{LimitsSpec, ModelSpec};
+use protocol::orchestration::Orchestration;
+use protocol::presence::{HoldsAnswer, HoldsQuestion};
+use protocol::query::{Answer, ForwardedRequest, ListQuery, Listed, ShowQuery, Shown, Status, verb};
+use protocol::subject;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::*;
+use crate::story::{Line, agent, approvals, asked, beat, completed, conversation, opened, prepare, process, transferred};
+use crate::{Coordinator, CoordinatorError, Served};
+
+fn name() -> OrchestrationName {
+    "support".parse().unwrap()
+}
+
+fn definition(attempts: u32) -> Orchestration {
+    let (triage, refund) = (AgentDef::new("triage").description("Triages."), AgentDef::new("refund").description("Refunds."));
+    let builder = Orchestration::builder("support").model("default", ModelSpec::openai("gpt-5-mini")).agents([&triage, &refund]);
+    let limits = LimitsSpec { attempts: Some(attempts), ..LimitsSpec::default() };
+    builder.start_with(&triage).add(&triage, &refund).limits(limits).build().unwrap().orchestration
+}
+
+/// One running coordinator.
+struct Running {
+    connection: Memory,
+    ready: Receiver<bool>,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), CoordinatorError>>,
+}
+
+impl Running {
+    fn start(memory: &Memory, id: &str, attempts: u32) -> Self {
+        let (connection, stop) = (memory.client(), CancellationToken::new());
+        let config = Config::new(vec![Served::Definition(Box::new(definition(attempts)))]);
+        let coordinator = Coordinator::new(Arc::new(connection.clone()), process(id), config);
+        let ready = coordinator.ready();
+        Self { connection, ready, task: tokio::spawn(coordinator.run(stop.clone())), stop }
+    }
+
+    async fn ready(mut self) -> Self {
+        self.ready.wait_for(|ready| *ready).await.unwrap();
+        self
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+async fn broker() -> Memory {
+    let memory = Memory::new();
+    memory.provision(&Plan::new(name(), vec![agent("triage"), agent("refund")])).await.unwrap();
+    memory
+}
+
+/// A broker, and a coordinator that is ready.
+async fn coordinated() -> (Memory, Running) {
+    let memory = broker().await;
+    let running = Running::start(&memory, "k-1", 5).ready().await;
+    (memory, running)
+}
+
+async fn read(memory: &Memory, id: &str) -> Conversation {
+    let found = load(memory, &name(), &conversation(id)).await.unwrap();
+    found.unwrap_or_else(|| Conversation::empty(name(), conversation(id)))
+}
+
+async fn write(memory: &Memory, id: &str, line: Line, fixed: &Fixed) {
+    let prepared = prepare(&read(memory, id).await, line, fixed);
+    let append = memory.append(&prepared).await;
+    assert!(matches!(append, Append::Appended(_)), "{append:?}");
+}
+
+fn turn_of(secs: u64) -> Fixed {
+    Fixed { turn_secs: Some(secs), ..Fixed::default() }
+}
+
+/// Entries that the coordinator writes, as they come.
+async fn acts(memory: &Memory) -> BoxStream<'static, (u64, Head)> {
+    let follow = Follow { scope: Scope::All, start: Start::First, bodies: false };
+    let entries = memory.follow(&name(), follow).await.unwrap();
+    let heads = entries.filter_map(async |stored| {
+        let stored = stored.unwrap();
+        let head = Head::decode(&stored.subject, &stored.headers).unwrap();
+        (head.subject.from == protocol::ids::Writer::Coordinator).then_some((stored.time_ms, head))
+    });
+    Box::pin(heads)
+}
+
+/// The next of them: conversation, kind, and how many milliseconds from now it was stored.
+async fn next_act(memory: &Memory, acts: &mut BoxStream<'static, (u64, Head)>) -> (String, String, u64) {
+    let began_ms = memory.now_ms();
+    let (time_ms, head) = acts.next().await.unwrap();
+    (head.subject.conversation.to_string(), head.kind, time_ms - began_ms)
+}
+
+/// How the last entry of a conversation says that it failed.
+async fn failure_of(memory: &Memory, id: &str) -> String {
+    match read(memory, id).await.last().and_then(|entry| entry.events.last().cloned()) {
+        Some(Event::Failed(failed)) => failed.code.into_owned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A worker process, as far as a coordinator sees it.
+struct Worker {
+    held: Arc<Mutex<Vec<ConversationId>>>,
+    stopped: Sender<bool>,
+    source: Box<dyn WorkSource>,
+    items: Vec<WorkItem>,
+    task: JoinHandle<()>,
+}
+
+impl Worker {
+    async fn start(memory: &Memory, id: &str) -> Self {
+        let connection = memory.client();
+        let held = Arc::<Mutex<Vec<ConversationId>>>::default();
+        let stopped = Sender::new(false);
+        let source = connection.work(&name(), &agent("triage")).await.unwrap();
+        let alive = connection.listen(&subject::alive(&name(), &process(id)), None).await.unwrap();
+        let holds = connection.listen(&subject::holds(&name(), &agent("triage")), None).await.unwrap();
+        let task = tokio::spawn(present(connection, id.to_owned(), held.clone(), stopped.subscribe(), alive, holds));
+        Self { held, stopped, source, items: Vec::new(), task }
+    }
+
+    async fn take(&mut self) -> String {
+        let item = self.source.next(1).await.unwrap();
+        let id = Head::decode(&item.stored.subject, &item.stored.headers).unwrap().subject.conversation;
+        self.held.lock().unwrap().push(id.clone());
+        self.items.push(item);
+        id.to_string()
+    }
+
+    async fn kill(mut self) {
+        self.task.abort();
+        assert!((&mut self.task).await.unwrap_err().is_cancelled());
+    }
+}
+
+async fn present(
+    connection: Memory,
+    id: String,
+    held: Arc<Mutex<Vec<ConversationId>>>,
+    mut stopped: Receiver<bool>,
+    mut alive: BoxStream<'static, Delivery>,
+    mut holds: BoxStream<'static, Delivery>,
+) {
+    let mut beats = interval(Duration::from_millis(250));
+    beats.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        stopped.wait_for(|stopped| !*stopped).await.unwrap();
+        let (reply, answer) = tokio::select! {
+            _ = beats.tick() => (subject::heartbeat(&name(), &agent("triage"), &process(&id)), serde_json::to_vec(&beat(&id, "triage")).unwrap()),
+            Some(probe) = alive.next() => (probe.reply.unwrap(), Vec::new()),
+            Some(question) = holds.next() => {
+                let HoldsQuestion { conversations } = serde_json::from_slice(&question.payload).unwrap();
+                let held = held.lock().unwrap();
+                let held = conversations.into_iter().filter(|id| held.contains(id)).collect();
+                (question.reply.unwrap(), serde_json::to_vec(&HoldsAnswer { process: process(&id), held }).unwrap())
+            }
+            Ok(()) = stopped.changed() => continue,
+        };
+        connection.say(&reply, answer.into()).await;
+    }
+}
+
+async fn ask<T: serde::de::DeserializeOwned>(memory: &Memory, verb: &str, question: &impl serde::Serialize) -> T {
+    let payload = serde_json::to_vec(question).unwrap().into();
+    let answer = memory.ask(&subject::coordinator(&name(), verb), payload, Duration::from_secs(1)).await.unwrap();
+    match serde_json::from_slice(&answer).unwrap() {
+        Answer::Ok(answer) => answer,
+        Answer::NotFound => panic!("not found"),
+        Answer::Invalid(problem) => panic!("{problem}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_passes_its_bound_fails_visibly_and_in_time() {
+    let (memory, _running) = coordinated().await;
+    let mut acts = acts(&memory).await;
+    write(&memory, "turn", opened("triage"), &turn_of(600)).await;
+    write(&memory, "human", opened("triage"), &turn_of(600)).await;
+    write(&memory, "human", approvals("triage", &[Some(86_400)]), &Fixed::default()).await;
+    write(&memory, "whole", opened("triage"), &Fixed { conversation_secs: Some(3600), ..Fixed::default() }).await;
+    write(&memory, "whole", asked("triage", None), &Fixed::default()).await;
+    write(&memory, "fine", opened("triage"), &turn_of(600)).await;
+    write(&memory, "fine", completed("triage"), &Fixed::default()).await;
+    let began_ms = memory.now_ms();
+    for (id, code, due_ms) in [
+        ("turn", failure::TURN_TIMEOUT, 600_000),
+        ("whole", crate::watch::CONVERSATION_TIMEOUT, 3_600_000),
+        ("human", failure::HUMAN_TIMEOUT, 86_400_000),
+    ] {
+        let (time_ms, head) = acts.next().await.unwrap();
+        assert_eq!((head.subject.conversation.as_str(), head.kind.as_str()), (id, "failed"));
+        assert!((due_ms..due_ms + 2000).contains(&(time_ms - began_ms)), "{id} after {} ms", time_ms - began_ms);
+        assert_eq!(failure_of(&memory, id).await, code);
+        read(&memory, id).await.verify().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn workers_are_told_that_a_conversation_went_on_without_them() {
+    let (memory, _running) = coordinated().await;
+    let mut notices = memory.listen(&subject::moved_all(&name(), &agent("triage")), None).await.unwrap();
+    write(&memory, "c1", opened("triage"), &turn_of(10)).await;
+    assert_eq!(notices.next().await.unwrap().subject, subject::moved(&name(), &agent("triage"), &conversation("c1")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_coordinators_one_acts_and_the_other_takes_over() {
+    let memory = broker().await;
+    let first = Running::start(&memory, "k-1", 5).ready().await;
+    let _second = Running::start(&memory, "k-2", 5).ready().await;
+    let mut acts = acts(&memory).await;
+    for n in 0..20 {
+        write(&memory, &format!("early-{n}"), opened("triage"), &turn_of(10)).await;
+        write(&memory, &format!("late-{n}"), opened("triage"), &turn_of(30)).await;
+    }
+    for _ in 0..20 {
+        assert_eq!(acts.next().await.unwrap().1.process, process("k-1"));
+    }
+    sleep(Duration::from_secs(15)).await;
+    first.task.abort();
+    let due_ms = memory.now_ms();
+    for _ in 0..20 {
+        let (time_ms, head) = acts.next().await.unwrap();
+        assert_eq!((head.process, head.kind), (process("k-2"), "failed".to_owned()));
+        assert!(time_ms - due_ms < 10_000, "a takeover takes a lease and a tick: {} ms", time_ms - due_ms);
+    }
+    assert_eq!(memory.stored(&name()).len(), 80, "each ended once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_is_cut_off_leaves_the_field_to_the_other() {
+    let memory = broker().await;
+    let first = Running::start(&memory, "k-1", 5).ready().await;
+    let _second = Running::start(&memory, "k-2", 5).ready().await;
+    let mut acts = acts(&memory).await;
+    first.connection.disconnect();
+    write(&memory, "c1", opened("triage"), &turn_of(20)).await;
+    assert_eq!(acts.next().await.unwrap().1.process, process("k-2"));
+    first.connection.reconnect();
+    write(&memory, "c2", opened("triage"), &turn_of(20)).await;
+    assert_eq!(acts.next().await.unwrap().1.process, process("k-2"));
+    assert_eq!(memory.stored(&name()).len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_work_of_a_worker_that_was_killed_is_handed_out_again_within_a_second() {
+    let (memory, _running) = coordinated().await;
+    let mut acts = acts(&memory).await;
+    let (mut killed, mut survivor) = (Worker::start(&memory, "w-1").await, Worker::start(&memory, "w-2").await);
+    for id in ["lost", "held", "backlog"] {
+        write(&memory, id, opened("triage"), &Fixed::default()).await;
+    }
+    assert_eq!((killed.take().await, survivor.take().await), ("lost".to_owned(), "held".to_owned()));
+    sleep(Duration::from_secs(20)).await;
+    killed.kill().await;
+    let (id, kind, after_ms) = next_act(&memory, &mut acts).await;
+    assert_eq!((id.as_str(), kind.as_str()), ("lost", "redispatched"));
+    assert!(after_ms < 1000, "{after_ms} ms");
+    let lost = read(&memory, "lost").await;
+    lost.verify().unwrap();
+    assert!(matches!(lost.last().unwrap().events[..], [Event::Redispatched(ref event)] if event.turn == 0 && event.reason == "worker process w-1 died"));
+    // Held work, backlog, and what was handed out again and not delivered yet are left alone.
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(memory.stored(&name()).len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_survivors_the_work_waits_for_the_next_worker() {
+    let (memory, _running) = coordinated().await;
+    let mut acts = acts(&memory).await;
+    let mut worker = Worker::start(&memory, "w-1").await;
+    write(&memory, "c1", opened("triage"), &Fixed::default()).await;
+    worker.take().await;
+    sleep(Duration::from_secs(3)).await;
+    worker.kill().await;
+    assert_eq!(next_act(&memory, &mut acts).await.1, "redispatched");
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!(memory.stored(&name()).len(), 2, "one redispatch is enough");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_hangs_for_a_while_keeps_its_work() {
+    let (memory, _running) = coordinated().await;
+    let mut worker = Worker::start(&memory, "w-1").await;
+    write(&memory, "c1", opened("triage"), &Fixed::default()).await;
+    worker.take().await;
+    sleep(Duration::from_secs(20)).await;
+    worker.stopped.send_replace(true);
+    sleep(Duration::from_secs(6)).await;
+    worker.stopped.send_replace(false);
+    sleep(Duration::from_secs(60)).await;
+    assert_eq!(memory.stored(&name()).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_coordinators_own_absence_is_nobodys_death() {
+    let (memory, running) = coordinated().await;
+    let mut worker = Worker::start(&memory, "w-1").await;
+    write(&memory, "c1", opened("triage"), &Fixed::default()).await;
+    worker.take().await;
+    sleep(Duration::from_secs(20)).await;
+    running.connection.disconnect();
+    sleep(Duration::from_mins(10)).await;
+    running.connection.reconnect();
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(memory.stored(&name()).len(), 1);
+    // And it notices a death again.
+    let mut acts = acts(&memory).await;
+    worker.kill().await;
+    assert_eq!(next_act(&memory, &mut acts).await.1, "redispatched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_that_nobody_holds_is_found_even_if_its_worker_was_never_heard() {
+    let memory = broker().await;
+    let mut nobody = memory.work(&name(), &agent("triage")).await.unwrap();
+    for id in ["lost", "held", "moved", "asked"] {
+        write(&memory, id, opened("triage"), &Fixed::default()).await;
+    }
+    let items = [nobody.next(4).await.unwrap(), nobody.next(3).await.unwrap(), nobody.next(2).await.unwrap(), nobody.next(1).await.unwrap()];
+    write(&memory, "moved", transferred("triage", "refund"), &Fixed::default()).await;
+    write(&memory, "asked", asked("triage", None), &Fixed::default()).await;
+    let survivor = Worker::start(&memory, "w-1").await;
+    survivor.held.lock().unwrap().push(conversation("held"));
+    let _running = Running::start(&memory, "k-1", 5).ready().await;
+    let mut acts = acts(&memory).await;
+    let (id, kind, after_ms) = next_act(&memory, &mut acts).await;
+    assert_eq!((id.as_str(), kind.as_str()), ("lost", "redispatched"));
+    assert!((8000..30_000).contains(&after_ms), "{after_ms} ms");
+    sleep(Duration::from_mins(5)).await;
+    assert_eq!((memory.stored(&name()).len(), items.len()), (7, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_definition_says_how_often_a_turn_is_tried() {
+    let memory = broker().await;
+    let _running = Running::start(&memory, "k-1", 1).ready().await;
+    let mut acts = acts(&memory).await;
+    let mut worker = Worker::start(&memory, "w-1").await;
+    let (class, from, events) = opened("triage");
+    let draft = protocol::conversation::Draft {
+        class,
+        from,
+        id: protocol::ids::EntryId::from_random([7; 16]),
+        process: process("gw-1"),
+        revision: definition(1).revision().clone(),
+        events,
+        trace: None,
+    };
+    let prepared = Conversation::empty(name(), conversation("c1")).prepare_opening(draft, Fixed::default()).unwrap();
+    assert!(matches!(memory.append(&prepared).await, Append::Appended(_)));
+    worker.take().await;
+    sleep(Duration::from_secs(3)).await;
+    worker.kill().await;
+    assert_eq!(next_act(&memory, &mut acts).await.1, "failed");
+    assert_eq!(failure_of(&memory, "c1").await, failure::POISON);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_was_deleted_is_made_again() {
+    let (memory, _running) = coordinated().await;
+    memory.delete_consumer(&name(), &agent("refund"));
+    sleep(Duration::from_secs(7)).await;
+    assert!(memory.consumer_state(&name(), &agent("refund")).await.unwrap().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_are_answered() {
+    let (memory, _running) = coordinated().await;
+    let _worker = Worker::start(&memory, "w-1").await;
+    write(&memory, "c1", opened("triage"), &Fixed::default()).await;
+    write(&memory, "c2", opened("triage"), &Fixed::default()).await;
+    write(&memory, "c2", transferred("triage", "refund"), &Fixed::default()).await;
+    sleep(Duration::from_secs(2)).await;
+    let shown: Shown = ask(&memory, verb::SHOW, &ShowQuery { conversation: conversation("c2") }).await;
+    assert_eq!((shown.brief.owner, shown.kind.as_str(), shown.ordinal), (agent("refund"), "transferred", 1));
+    let listed: Listed = ask(&memory, verb::LIST, &ListQuery { agent: Some(agent("triage")), ..ListQuery::default() }).await;
+    assert_eq!((listed.conversations[0].conversation.as_str(), listed.total), ("c1", 1));
+    let status: Status = ask(&memory, verb::STATUS, &()).await;
+    assert_eq!((status.process, status.is_leader, status.seq, status.open), (process("k-1"), true, 3, 2));
+    assert_eq!(status.workers, [beat("w-1", "triage")]);
+    assert!(memory.now_ms() - status.now_ms <= 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_reach_the_gateway_and_reach_it_again_when_it_announces_itself() {
+    let (memory, _running) = coordinated().await;
+    let fixed = Fixed { gateway: Some(process("gw-1")), ..Fixed::default() };
+    write(&memory, "absent", opened("triage"), &fixed).await;
+    write(&memory, "absent", asked("triage", None), &fixed).await;
+    sleep(Duration::from_mins(1)).await;
+    let mut requests = memory.listen(&subject::gateway(&name(), &process("gw-1")), None).await.unwrap();
+    memory.say(&subject::gateway_hello(&name(), &process("gw-1")), bytes::Bytes::new()).await;
+    let first = received(&memory, &mut requests).await;
+    assert_eq!((first.conversation, first.agent), (conversation("absent"), agent("triage")));
+    write(&memory, "there", opened("triage"), &fixed).await;
+    let began_ms = memory.now_ms();
+    write(&memory, "there", asked("triage", None), &fixed).await;
+    assert_eq!(received(&memory, &mut requests).await.conversation, conversation("there"));
+    assert!(memory.now_ms() - began_ms < 100, "at once");
+    // It forgets everything, and asks again.
+    memory.say(&subject::gateway_hello(&name(), &process("gw-1")), bytes::Bytes::new()).await;
+    assert_eq!(received(&memory, &mut requests).await.conversation, conversation("absent"));
+    assert_eq!(received(&memory, &mut requests).await.conversation, conversation("there"));
+}
+
+/// The next request that a gateway gets; it says that it has it.
+async fn received(memory: &Memory, requests: &mut BoxStream<'static, Delivery>) -> ForwardedRequest {
+    let request = requests.next().await.unwrap();
+    memory.say(&request.reply.unwrap(), bytes::Bytes::new()).await;
+    serde_json::from_slice(&request.payload).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_next_forwards_what_may_not_have_been() {
+    let memory = broker().await;
+    let fixed = Fixed { gateway: Some(process("gw-1")), ..Fixed::default() };
+    write(&memory, "c1", opened("triage"), &fixed).await;
+    write(&memory, "c1", asked("triage", None), &fixed).await;
+    let mut requests = memory.listen(&subject::gateway(&name(), &process("gw-1")), None).await.unwrap();
+    let _running = Running::start(&memory, "k-1", 5);
+    assert_eq!(received(&memory, &mut requests).await.conversation, conversation("c1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_goes_on_from_what_the_one_before_stored() {
+    let (memory, running) = coordinated().await;
+    let opened_ms = memory.now_ms();
+    write(&memory, "c1", opened("triage"), &Fixed { conversation_secs: Some(3600), ..Fixed::default() }).await;
+    sleep(Duration::from_secs(100)).await;
+    write(&memory, "c1", asked("triage", None), &Fixed::default()).await;
+    while ask::<Status>(&memory, verb::STATUS, &()).await.seq < 2 {}
+    running.stop().await;
+    assert_eq!(memory.value(&name(), "lease").await.unwrap(), None);
+    // What is gone from the stream can only be known from the checkpoint.
+    memory.purge(&name(), &conversation("c1"), Seq(2)).await.unwrap();
+    let _running = Running::start(&memory, "k-2", 5).ready().await;
+    let shown: Shown = ask(&memory, verb::SHOW, &ShowQuery { conversation: conversation("c1") }).await;
+    assert_eq!(shown.opened_ms, opened_ms);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_one_that_acts_stores_the_ledger_now_and_then() {
+    let (memory, running) = coordinated().await;
+    write(&memory, "c1", opened("triage"), &Fixed::default()).await;
+    sleep(Duration::from_secs(35)).await;
+    running.task.abort();
+    let (seq, rows) = crate::checkpoint::load(&memory, &name()).await.unwrap().unwrap();
+    assert_eq!((seq, rows.len()), (Seq(1), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_waits_for_its_broker() {
+    let memory = Memory::new();
+    memory.disconnect();
+    let connection = memory.client();
+    connection.disconnect();
+    let config = Config::new(vec![Served::Definition(Box::new(definition(5)))]);
+    let coordinator = Coordinator::new(Arc::new(connection.clone()), process("k-1"), config);
+    let mut ready = coordinator.ready();
+    let task = tokio::spawn(coordinator.run(CancellationToken::new()));
+    sleep(Duration::from_mins(1)).await;
+    assert!(!*ready.borrow() && !task.is_finished());
+    connection.reconnect();
+    ready.wait_for(|ready| *ready).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_nobody_registered_is_an_error_with_a_way_out() {
+    let memory = broker().await;
+    let run = |orchestrations| Coordinator::new(Arc::new(memory.client()), process("k-1"), Config::new(orchestrations)).run(CancellationToken::new());
+    let error = run(vec![Served::Registered(name())]).await.unwrap_err().to_string();
+    assert!(error.contains("baton coordinator --manifest"), "{error}");
+    assert!(matches!(run(Vec::new()).await, Err(CoordinatorError::NothingToServe)));
+    Running::start(&memory, "k-1", 5).ready().await.stop().await;
+    let coordinator = Coordinator::new(Arc::new(memory.client()), process("k-2"), Config::new(vec![Served::Registered(name())]));
+    let mut ready = coordinator.ready();
+    let _task = tokio::spawn(coordinator.run(CancellationToken::new()));
+    ready.wait_for(|ready| *ready).await.unwrap();
+}
+
+/// Deadlines and deaths while everything goes wrong: every conversation ends exactly once, nothing illegal is written.
+async fn storm(seed: u64) {
+    let memory = Memory::with_faults(seed, Faults::default());
+    memory.provision(&Plan::new(name(), vec![agent("triage"), agent("refund")])).await.unwrap();
+    let ids: Vec<_> = (0..10).map(|n| format!("c{n}")).collect();
+    for (n, id) in ids.iter().enumerate() {
+        write(&memory, id, opened("triage"), &turn_of(20 + 5 * n as u64)).await;
+    }
+    let mut worker = Worker::start(&memory, "w-1").await;
+    for _ in 0..5 {
+        worker.take().await;
+    }
+    memory.set_faults(Faults::all(60));
+    let (first, second) = (Running::start(&memory, "k-1", 5), Running::start(&memory, "k-2", 5));
+    sleep(Duration::from_secs(15)).await;
+    worker.kill().await;
+    sleep(Duration::from_secs(15)).await;
+    first.task.abort();
+    sleep(Duration::from_mins(3)).await;
+    memory.set_faults(Faults::default());
+    second.stop().await;
+    for id in &ids {
+        let read = read(&memory, id).await;
+        assert_eq!(read.verify(), Ok(()), "seed {seed}, {id}");
+        let ends = read.entries().iter().filter(|entry| entry.head.subject.class == Class::End).count();
+        assert_eq!(ends, 1, "seed {seed}, {id}");
+        assert_eq!(failure_of(&memory, id).await, failure::TURN_TIMEOUT, "seed {seed}, {id}");
+    }
+}
+
+#[test]
+fn whatever_goes_wrong_every_conversation_ends_once() {
+    let only = std::env::var("SEED").ok().map(|seed| seed.parse().unwrap());
+    for seed in only.map_or(0..20, |seed: u64| seed..seed + 1) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(storm(seed));
+    }
+}

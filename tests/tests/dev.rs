@@ -1,0 +1,154 @@
+//! `baton dev`: the whole system on one machine, whatever of it is killed.
+
+use std::path::Path;
+
+use cli::broker::signal;
+use serde_json::Value as Json;
+use tests::dev::Dev;
+use tests::processes::{Process, all_gone, command, output};
+use tests::sample::{SAMPLE, manifest};
+
+/// A conversation of the support example through `baton run`, line by line.
+struct Talk {
+    process: Process,
+    id: String,
+}
+
+impl Talk {
+    async fn start(dev: &Dev) -> Self {
+        let mut process = Process::start(dev.command(&["run", "A customer is on the line."]).await);
+        let id = process.line("conversation ").await;
+        Self { process, id: id.trim_start_matches("conversation ").to_owned() }
+    }
+
+    /// Goes through the sample's lines from `from` up to `to`: types the person's, waits for the others.
+    async fn go(&mut self, from: usize, to: usize) {
+        for line in &SAMPLE[from..to] {
+            if let Some(reply) = line.strip_prefix("User: ") {
+                self.process.type_line(reply).await;
+            }
+            assert_eq!(self.process.line(line.split(' ').next().unwrap()).await, *line);
+        }
+    }
+
+    async fn ends_well(mut self) {
+        let (status, said) = self.process.end().await;
+        assert!(status.success(), "{said}");
+    }
+}
+
+/// Not in the middle of an answer, nor of a question: between a person's line and its answer.
+fn replies() -> Vec<usize> {
+    (0..SAMPLE.len()).filter(|place| SAMPLE[*place].starts_with("User: ")).collect()
+}
+
+#[tokio::test]
+async fn whatever_is_killed_the_conversation_goes_on_to_its_end() {
+    let data = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(&manifest(), data.path()).await;
+    // At the fourth reply the owner is order-return.
+    let place = replies()[3];
+    for victim in ["order-return", "triage", "coordinator", "nats-server"] {
+        let mut talk = Talk::start(&dev).await;
+        talk.go(0, place).await;
+        signal::kill(dev.pid(victim)).unwrap();
+        talk.go(place, SAMPLE.len()).await;
+        talk.ends_well().await;
+        dev.process.line(&format!("{victim} ended (signal: 9 (SIGKILL)); starting it again")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_killed_in_the_instant_of_a_reply_loses_nothing() {
+    let data = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(&manifest(), data.path()).await;
+    let mut talk = Talk::start(&dev).await;
+    for (number, place) in replies().into_iter().enumerate() {
+        talk.go(if number == 0 { 0 } else { replies()[number - 1] + 1 }, place).await;
+        let Some(reply) = SAMPLE[place].strip_prefix("User: ") else { unreachable!() };
+        talk.process.type_line(reply).await;
+        // Whose turn this reply begins: each is killed once at most, as its number is known only for the first.
+        let owner = match number {
+            0 => "order-status",
+            2 => "triage",
+            4 => "order-return",
+            _ => "",
+        };
+        if !owner.is_empty() {
+            signal::kill(dev.pid(owner)).unwrap();
+            dev.process.line(&format!("{owner} ended")).await;
+        }
+        assert_eq!(talk.process.line("User: ").await, SAMPLE[place]);
+    }
+    talk.go(SAMPLE.len() - 1, SAMPLE.len()).await;
+    talk.ends_well().await;
+}
+
+#[tokio::test]
+async fn told_to_stop_it_ends_everything_in_order_and_keeps_the_conversations() {
+    let data = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(&manifest(), data.path()).await;
+    let mut talk = Talk::start(&dev).await;
+    talk.go(0, 3).await;
+    talk.process.close_input();
+    let (status, said) = talk.process.end().await;
+    assert!(status.success(), "{said}");
+
+    let second = output(command(&["dev", manifest().to_str().unwrap(), "--data", data.path().to_str().unwrap()]).await.env("NO_COLOR", "1")).await;
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    let shown = data.path().display();
+    assert!(said.contains(&format!("a `baton dev` runs in {shown} already, with support at nats://127.0.0.1:")), "{said}");
+    assert!(said.contains("choose another directory with --data"), "{said}");
+
+    dev.process.interrupt().await;
+    ended_in_order(&mut dev, data.path()).await;
+
+    // The next one goes on with what the first has kept, and ends as well when it is asked to.
+    let mut dev = Dev::start(&manifest(), data.path()).await;
+    let shown = dev.json(&["show", &talk.id]).await;
+    assert_eq!(shown["isConsistent"], true);
+    assert_eq!(shown["brief"]["phase"], "waiting");
+    let mut again = Process::start(dev.command(&["run", "--conversation", &talk.id]).await);
+    again.line("OrderStatusAgent: Sure, I can help you with that.").await;
+    again.type_line("My order ID is 123").await;
+    again.line("OrderStatusAgent: Your order with ID 123 has been shipped").await;
+    drop(again);
+    dev.process.terminate();
+    ended_in_order(&mut dev, data.path()).await;
+}
+
+async fn ended_in_order(dev: &mut Dev, data: &Path) {
+    dev.process.line("stopping").await;
+    let (status, said) = dev.process.end().await;
+    assert!(status.success(), "{said}");
+    let after = said.split_once("stopping").unwrap().1;
+    for program in ["triage", "refund", "order-status", "order-return", "coordinator"] {
+        assert!(after.lines().any(|line| line.starts_with(program) && line.contains("stopped")), "{program} did not stop in order:\n{after}");
+    }
+    // Nobody missed the broker: it was there to the last.
+    assert!(!after.contains("WARN") && !after.contains("ERROR") && !after.contains("disconnected"), "{after}");
+    assert!(after.trim_end().ends_with("nats-server stopped"), "{after}");
+    all_gone(dev.pids.values().copied()).await;
+    let log = std::fs::read_to_string(data.join("support/nats/nats.log")).unwrap();
+    assert!(log.trim_end().ends_with("Server Exiting.."), "{log}");
+    assert!(!data.join("running.json").exists());
+}
+
+#[tokio::test]
+async fn killed_itself_it_leaves_no_process_behind() {
+    let data = tempfile::tempdir().unwrap();
+    let mut dev = Dev::start(&manifest(), data.path()).await;
+    dev.process.kill();
+    all_gone(dev.pids.values().copied()).await;
+    dev.process.end().await;
+
+    let gone = output(dev.command(&["list"]).await.env("NO_COLOR", "1")).await;
+    let said = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(!gone.status.success());
+    assert!(said.contains("seems to be gone: start it again with --data"), "{said}");
+
+    // Nothing that it left stands in the way of the next.
+    let dev = Dev::start(&manifest(), data.path()).await;
+    assert_eq!(dev.json(&["list"]).await["conversations"], Json::Array(Vec::new()));
+}
