@@ -19,7 +19,7 @@ use telemetry::context::TraceContext;
 use telemetry::{context, spans};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use self::append::current_trace;
 use crate::cache::Cache;
@@ -72,10 +72,11 @@ impl Driver {
         if let Some(trace) = &head.trace {
             context::set_parent(&span, &trace_context(trace));
         }
+        spans::entry(&span, &head.id.to_string(), head.epoch_after(item.stored.seq).0);
         let hold = self.held.hold(conversation);
         let mut extend = interval_at(Instant::now() + EXTEND, EXTEND);
         extend.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let turn = self.turn(&item, &head, &hold).instrument(span);
+        let turn = self.turn(&item, &head, &hold).instrument(span.clone());
         tokio::pin!(turn);
         let finish = loop {
             tokio::select! {
@@ -83,12 +84,18 @@ impl Driver {
                 _ = extend.tick() => item.settle.extend().await,
             }
         };
+        self.settle(&item, &head.subject.conversation, finish).instrument(span).await;
+    }
+
+    /// Tells the broker what became of a work item; nothing of one that is a successor's now.
+    async fn settle(&self, item: &WorkItem, conversation: &ConversationId, finish: Finish) {
+        let span = |how| spans::settle(how, self.agent.as_str(), conversation.as_str());
         match finish {
-            Finish::Settled => item.settle.ack().await,
-            Finish::Dropped => tracing::debug!(conversation = %head.subject.conversation, "the conversation moved on without this turn"),
+            Finish::Settled => item.settle.ack().instrument(span("ack")).await,
+            Finish::Dropped => tracing::debug!(%conversation, "the conversation moved on without this turn"),
             Finish::GiveBack { delay, reason } => {
-                tracing::info!(conversation = %head.subject.conversation, ?delay, "given back: {reason}");
-                item.settle.give_back(delay).await;
+                tracing::info!(%conversation, ?delay, "given back: {reason}");
+                item.settle.give_back(delay).instrument(span("nak")).await;
             }
         }
     }
@@ -125,6 +132,11 @@ impl Driver {
             }
             Err(error) => return Finish::GiveBack { delay: RETRY, reason: error.to_string() },
         };
+        // What this agent has written behind the item is of an attempt that did not finish.
+        let mut later = conversation.entries().iter().rev().take_while(|entry| entry.ordinal() > head.subject.ordinal);
+        if let Some(attempt) = later.find_map(|entry| entry.head.subject.from.agent().and(entry.head.trace.as_ref())) {
+            context::add_link(&Span::current(), &trace_context(attempt));
+        }
         let revision = conversation.revision().unwrap_or(&head.revision).clone();
         let role = match self.roles.role(&revision).await {
             Ok(role) => role,

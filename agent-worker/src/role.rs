@@ -32,7 +32,7 @@ pub enum RoleError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The revision has no such agent.
-    #[error("revision {revision} of orchestration {orchestration} has no agent {agent}")]
+    #[error("revision {revision} of orchestration {orchestration} has no agent {agent}: it has {}", names(.has))]
     NoAgent {
         /// Which orchestration.
         orchestration: OrchestrationName,
@@ -40,6 +40,8 @@ pub enum RoleError {
         revision: Revision,
         /// Which agent.
         agent: AgentName,
+        /// The agents that there are.
+        has: Vec<AgentName>,
     },
     /// A tool is missing or wrong.
     #[error(transparent)]
@@ -57,6 +59,10 @@ impl RoleError {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Registry(_))
     }
+}
+
+fn names(agents: &[AgentName]) -> String {
+    agents.iter().map(AgentName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// One agent's roles, made once per revision.
@@ -104,6 +110,7 @@ impl Roles {
             orchestration: self.orchestration.clone(),
             revision: orchestration.revision().clone(),
             agent: self.agent.clone(),
+            has: orchestration.agents().map(|agent| agent.name.clone()).collect(),
         })?;
         let tools = tools::build(agent, &self.functions, &*self.environment, &self.http).map_err(RoleError::Tools)?;
         let schemas = tools.iter().filter_map(|(name, tool)| Some((name.clone(), tool.parameters()?))).collect();

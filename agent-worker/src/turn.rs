@@ -90,6 +90,7 @@ pub enum Input {
 
 /// What is being waited for.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a turn holds one of it")]
 enum Waiting {
     Nothing,
     Model,

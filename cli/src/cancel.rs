@@ -11,8 +11,10 @@ use crate::output::Output;
 pub(crate) async fn command(args: CancelArgs, out: Output) -> anyhow::Result<ExitCode> {
     let process = connect::process_id("cancel")?;
     let (broker, orchestration) = connect::target(&args.target, &process).await?;
-    let client = Client::new(broker, orchestration, Side::Client, process);
+    let client = Client::new(broker.clone(), orchestration, Side::Client, process);
     let accepted = client.cancel(&args.conversation, &args.reason).await?;
+    // The notice that stops the model at once is on its way still.
+    broker.drain().await;
     let result = serde_json::json!({ "conversation": args.conversation, "ordinal": accepted.ordinal, "phase": "cancelled" });
     out.result(&result, |_| format!("{} is cancelled", args.conversation))?;
     Ok(ExitCode::SUCCESS)

@@ -15,7 +15,7 @@ pub(crate) async fn command(args: RunArgs, log: &LogArgs, out: Output) -> anyhow
     let (address, orchestration) = connect::resolve(args.data.as_deref(), args.orchestration.clone(), &args.broker)?;
     let telemetry = program::telemetry(log, "client", Some(orchestration.to_string()), process.as_str(), "warn")?;
     let broker = connect::connect(&address, &process).await?;
-    let client = Client::new(broker, orchestration, Side::Client, process);
+    let client = Client::new(broker.clone(), orchestration, Side::Client, process);
     let talk = Talk::new(Replies::open(args.replies.as_deref()).await?, out, None);
     let handle = match (&args.conversation, &args.task) {
         (Some(conversation), _) => client.attach(conversation, talk.callbacks()),
@@ -23,7 +23,9 @@ pub(crate) async fn command(args: RunArgs, log: &LogArgs, out: Output) -> anyhow
             let mut opening = Opening::new("baton run", task.clone().unwrap_or_default());
             opening.key.clone_from(&args.key);
             opening.human = !args.no_human;
-            client.invoke(&opening, talk.callbacks()).await?
+            // Approvals are asked for even where no question is: so the two steps of `invoke`, which gives whoever can answer a voice.
+            let started = client.start(&opening).await?;
+            client.attach(&started.conversation, talk.callbacks())
         }
     };
     let conversation = handle.conversation();
@@ -47,6 +49,7 @@ pub(crate) async fn command(args: RunArgs, log: &LogArgs, out: Output) -> anyhow
         output::note(&format!("\nconversation {conversation} waits for a person; go on with it:\n  {go_on}"));
         ExitCode::SUCCESS
     });
+    broker.drain().await;
     program::finish(telemetry).await;
     Ok(exit)
 }

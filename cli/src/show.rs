@@ -19,8 +19,9 @@ const SHOWN: usize = 100;
 pub(crate) async fn command(args: ShowArgs, out: Output) -> anyhow::Result<ExitCode> {
     let process = connect::process_id("show")?;
     let (broker, orchestration) = connect::target(&args.target, &process).await?;
-    let conversation = journal::load(&*broker, &orchestration, &args.conversation).await?;
-    let conversation = conversation.with_context(|| {
+    let loaded = journal::load(&*broker, &orchestration, &args.conversation).await;
+    let loaded = loaded.with_context(|| format!("conversation {} of orchestration {orchestration} cannot be read", args.conversation))?;
+    let conversation = loaded.with_context(|| {
         format!("orchestration {orchestration} has no conversation {}: `baton list` shows those there are", args.conversation)
     })?;
     out.result(&as_json(&conversation), |_| text(&conversation))?;

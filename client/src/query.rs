@@ -61,7 +61,7 @@ impl Client {
         let query = ShowQuery { conversation: conversation.clone() };
         match self.ask(verb::SHOW, json(&query)?).await {
             Ok(Some(shown)) => Ok(shown),
-            Err(QueryError::NoCoordinator | QueryError::Bus(_)) => Ok(self.show_from_journal(conversation).await?),
+            Ok(None) | Err(QueryError::NoCoordinator | QueryError::Bus(_)) => Ok(self.show_from_journal(conversation).await?),
             Err(error) => Err(error),
         }
     }

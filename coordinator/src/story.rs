@@ -175,7 +175,7 @@ impl Story {
             },
             Phase::Waiting => match brief.requests.as_slice() {
                 [open] if open.kind == RequestKind::Question => replied(owner, &open.id.to_string()),
-                _ if die % 3 == 0 => said(),
+                _ if die.is_multiple_of(3) => said(),
                 [open] => decided(to(owner), &open.id.to_string()),
                 [open, ..] => decided(Class::In, &open.id.to_string()),
                 [] => unreachable!("a conversation waits for somebody"),

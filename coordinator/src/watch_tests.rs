@@ -93,7 +93,7 @@ fn each_bound_that_passes_ends_its_conversation_once_and_in_order() {
     let turn = append("turn", 1, Intent::Expire(Expired::Turn));
     let whole = append("whole", 5, Intent::Expire(Expired::Conversation));
     assert_eq!(at(49), []);
-    assert_eq!(at(50), [human.clone()]);
+    assert_eq!(at(50), std::slice::from_ref(&human));
     assert_eq!(at(60), [human.clone(), turn.clone()]);
     assert_eq!(at(100), [human, turn, whole]);
 }

@@ -82,21 +82,11 @@ impl Service {
     }
 
     fn ping(&self) -> Value {
-        json!({
-            "type": "io.nats.micro.v1.ping_response",
-            "name": self.name,
-            "id": self.process,
-            "version": self.version,
-            "metadata": self.metadata,
-        })
+        self.response("ping", [])
     }
 
     fn info(&self) -> Value {
-        let mut info = self.ping();
-        info["type"] = "io.nats.micro.v1.info_response".into();
-        info["description"] = self.description.clone().into();
-        info["endpoints"] = json!(self.endpoints);
-        info
+        self.response("info", [("description", self.description.clone().into()), ("endpoints", json!(self.endpoints))])
     }
 
     fn stats(&self, started: &str) -> Value {
@@ -113,11 +103,20 @@ impl Service {
                 "average_processing_time": 0,
             })
         };
-        let mut stats = self.ping();
-        stats["type"] = "io.nats.micro.v1.stats_response".into();
-        stats["started"] = started.into();
-        stats["endpoints"] = self.endpoints.iter().map(endpoint).collect();
-        stats
+        let endpoints = self.endpoints.iter().map(endpoint).collect();
+        self.response("stats", [("started", started.into()), ("endpoints", endpoints)])
+    }
+
+    /// What every response says, and what this one says besides.
+    fn response<const N: usize>(&self, verb: &str, more: [(&str, Value); N]) -> Value {
+        let common = [
+            ("type", format!("io.nats.micro.v1.{verb}_response").into()),
+            ("name", self.name.clone().into()),
+            ("id", json!(self.process)),
+            ("version", self.version.clone().into()),
+            ("metadata", json!(self.metadata)),
+        ];
+        common.into_iter().chain(more).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 

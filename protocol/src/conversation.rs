@@ -414,7 +414,8 @@ impl Conversation {
             state.sealed.clone_from(&last.state.sealed);
             state.recent.clone_from(&last.state.recent);
             if last.state.seals {
-                state.sealed = self.sealed_by(last);
+                // A snapshot lists none before it: it has absorbed them.
+                state.sealed.push(last.ordinal());
                 state.recent = self.recent_until(last);
             }
             from = state.sealed.last().map_or(0, |sealed| sealed.saturating_add(1));
@@ -424,14 +425,6 @@ impl Conversation {
         let mut record = Record { events, state };
         record.state.seals = is_snapshot || carry_bytes + record.encode()?.len() > SEAL_BYTES;
         Ok((record, carried.iter().map(|entry| entry.carried()).collect()))
-    }
-
-    /// The sealing entries once `last` has sealed; a snapshot absorbs all earlier ones.
-    fn sealed_by(&self, last: &Entry) -> Vec<Ordinal> {
-        let absorbs = matches!(last.events.last(), Some(Event::Snapshotted(_)));
-        let mut sealed = if absorbs { Vec::new() } else { last.state.sealed.clone() };
-        sealed.push(last.ordinal());
-        sealed
     }
 
     /// Callers' entry ids that no carry will show any more.

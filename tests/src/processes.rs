@@ -15,13 +15,17 @@ use tokio::time::{interval, timeout};
 /// How long a test waits for anything that should happen.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The `baton` binary of this build, made if it is not there: cargo builds another package's binary for nobody.
+/// The `baton` binary of this build, made if it is not there: cargo builds another package's binary for nobody. Or the one
+/// that BATON_BINARY names: as it was installed, for example.
 pub async fn baton() -> PathBuf {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     BUILT.get_or_init(build).await.clone()
 }
 
 async fn build() -> PathBuf {
+    if let Some(named) = std::env::var_os("BATON_BINARY") {
+        return named.into();
+    }
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--package", "baton", "--bin", "baton", "--message-format", "json"]);
     if !cfg!(debug_assertions) {

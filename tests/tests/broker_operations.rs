@@ -136,7 +136,7 @@ async fn settled(server: &Server, tap: &Tap, items: u64) -> (Tally, BTreeMap<Str
         }
     };
     let settled = timeout(PATIENCE, settled).await.ok();
-    settled.unwrap_or_else(|| panic!("not everything that the server counted was heard, or not all was acked: {last:#?}"))
+    settled.unwrap_or_else(|| panic!("not everything that the server counted was heard, or not all was acked: {last:?}"))
 }
 
 /// Each work item was delivered once and acked once; followers acknowledge nothing, and a coordinator's gets no bodies.

@@ -16,7 +16,8 @@ use super::{Driver, RETRY};
 use crate::turn::{Finish, Input, Turn};
 
 impl Driver {
-    /// Appends until the broker has said what became of it; gives the turn's next input, or how the turn is over.
+    /// Appends until the broker has said what became of it, or the worker gives up what it has not finished; gives the turn's
+    /// next input, or how the turn is over.
     pub(super) async fn append(&self, turn: &mut Turn, mut draft: Draft) -> Result<Input, Finish> {
         let conversation = turn.conversation().id().clone();
         let transfer = self.transfer_span(&draft, &conversation);
@@ -32,13 +33,22 @@ impl Driver {
         loop {
             match self.broker.append(&prepared).instrument(span.clone()).await {
                 Append::Appended(seq) => return stored(turn, prepared, seq),
-                Append::Fenced { tail } => return self.after_fence(turn, prepared, tail).await,
+                Append::Fenced { tail } => {
+                    let after = self.after_fence(turn, prepared, tail).await;
+                    if matches!(after, Ok(Input::Fenced(_))) {
+                        spans::failed(&span, "fenced", "another entry was written first");
+                    }
+                    return after;
+                }
                 Append::Gone => return Err(Finish::Settled),
-                Append::Refused(refusal) => return Ok(Input::Refused(refusal)),
+                Append::Refused(refusal) => {
+                    spans::failed(&span, "refused", &refusal);
+                    return Ok(Input::Refused(refusal));
+                }
                 // It may be stored: only the same append can tell, however long the broker is away.
                 Append::Unknown(problem) => tracing::warn!(%conversation, "not yet known to be stored, asking again: {problem}"),
             }
-            sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            self.pause(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await?;
             pause = (pause * 2).min(Duration::from_secs(2));
         }
     }
@@ -69,10 +79,19 @@ impl Driver {
                     };
                 }
                 // A replica that lags, or a broker that is away: the answer is there, only not yet here.
-                Ok(Some(_)) | Err(LoadError::Read(_)) => sleep(pause).await,
+                Ok(Some(_)) | Err(LoadError::Read(_)) => self.pause(pause).await?,
                 Err(LoadError::Fold(error)) => return Err(Finish::GiveBack { delay: RETRY, reason: error.to_string() }),
             }
             pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Waits before the same question is put to the broker again. A worker that drains does not: nobody may ever answer, and
+    /// whether the entry is stored is as plain to its successor.
+    async fn pause(&self, pause: Duration) -> Result<(), Finish> {
+        tokio::select! {
+            () = sleep(pause) => Ok(()),
+            () = self.hand_back.cancelled() => Err(Finish::Dropped),
         }
     }
 

@@ -266,7 +266,7 @@ impl Stage {
                 Effect::Finish(_) => break,
                 Effect::Append(draft) => {
                     appends += 1;
-                    self.append(&mut turn, draft, appends - 1)
+                    self.append(&mut turn, &draft, appends - 1)
                 }
                 Effect::AskModel(messages) => {
                     self.prompts.push(messages.iter().map(line).collect());
@@ -316,7 +316,7 @@ impl Stage {
         }
     }
 
-    fn append(&mut self, turn: &mut Turn, draft: Draft, place: usize) -> Input {
+    fn append(&mut self, turn: &mut Turn, draft: &Draft, place: usize) -> Input {
         for meanwhile in self.meanwhile.remove(&place).unwrap_or_default() {
             match meanwhile {
                 Meanwhile::Says(text) => self.say(text),

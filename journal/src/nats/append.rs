@@ -250,7 +250,12 @@ mod tests {
     fn only_a_number_above_the_expected_one_is_a_loss() {
         assert_eq!(of(r#"{"stream":"baton-support","seq":6}"#), Verdict::Stored(Seq(6)));
         assert_eq!(of(&error(400, 10071, "wrong last sequence: 9")), Verdict::Above(Seq(9)));
-        for unsettled in [(10071, "wrong last sequence: 4"), (10071, "wrong last sequence: 0"), (10164, "wrong last sequence"), (10163, "temporarily unavailable")] {
+        for unsettled in [
+            (10071, "wrong last sequence: 4"),
+            (10071, "wrong last sequence: 0"),
+            (10164, "wrong last sequence"),
+            (10163, "temporarily unavailable"),
+        ] {
             assert_eq!(of(&error(400, unsettled.0, unsettled.1)), Verdict::Unsettled, "{unsettled:?}");
         }
     }

@@ -105,6 +105,9 @@ impl Follower {
                         return Ok(entry);
                     }
                 }
+                // The last deliveries were lost on the way, and no later one shows the gap.
+                Pulled::Idle(number) if number > feed.last_number => self.feed = None,
+                Pulled::Idle(_) | Pulled::Expired => {}
                 Pulled::Void(void) => {
                     tracing::debug!(stream = self.stream, ?void, "following goes on with another consumer");
                     self.feed = None;

@@ -29,11 +29,29 @@ const SERVERS_AT_MOST: Duration = Duration::from_millis(300);
 
 /// Settings that must be equal.
 const STREAM_SETTINGS: [&str; 13] = [
-    "subjects", "retention", "discard", "storage", "max_age", "max_msgs", "max_msgs_per_subject", "allow_direct", "allow_msg_ttl",
-    "allow_rollup_hdrs", "deny_delete", "deny_purge", "sealed",
+    "subjects",
+    "retention",
+    "discard",
+    "storage",
+    "max_age",
+    "max_msgs",
+    "max_msgs_per_subject",
+    "allow_direct",
+    "allow_msg_ttl",
+    "allow_rollup_hdrs",
+    "deny_delete",
+    "deny_purge",
+    "sealed",
 ];
 const CONSUMER_SETTINGS: [&str; 9] = [
-    "filter_subject", "ack_policy", "ack_wait", "max_ack_pending", "deliver_policy", "max_deliver", "replay_policy", "headers_only",
+    "filter_subject",
+    "ack_policy",
+    "ack_wait",
+    "max_ack_pending",
+    "deliver_policy",
+    "max_deliver",
+    "replay_policy",
+    "headers_only",
     "deliver_subject",
 ];
 
@@ -218,7 +236,9 @@ fn to_json(config: &impl Serialize) -> Result<Json, ProvisionError> {
 
 /// The broker leaves out what is off.
 fn is_equal(found: Option<&Json>, expected: Option<&Json>) -> bool {
-    let is_off = |value: Option<&Json>| value.is_none_or(|value| value.is_null() || value == &json!(false) || value == &json!("") || value == &json!(0));
+    let is_off = |value: Option<&Json>| {
+        value.is_none_or(|value| value.is_null() || value == &json!(false) || value == &json!("") || value == &json!(0))
+    };
     found == expected || (is_off(found) && is_off(expected))
 }
 

@@ -34,6 +34,10 @@ const END_AT_MOST: Duration = Duration::from_millis(500);
 pub(super) enum Pulled {
     /// A delivery.
     Message(Message),
+    /// Nothing to deliver now; so many deliveries have been made to whomever.
+    Idle(u64),
+    /// An order has ended unfilled: others may be placed.
+    Expired,
     /// All orders are void.
     Void(Void),
 }
@@ -96,50 +100,24 @@ impl Pull {
         Ok(())
     }
 
-    /// The next delivery, or why there will be none. Cancel-safe.
+    /// What comes next. Cancel-safe. Whatever it is, the caller looks again at what it wants to order.
     pub(super) async fn next(&mut self) -> Pulled {
-        loop {
-            let (silence, is_waiting) = (sleep_until(self.heard + SILENCE), self.outstanding > 0);
-            let Self { deliveries, connection, violations, forbidden, generation, .. } = &mut *self;
-            let message = tokio::select! {
-                biased;
-                message = deliveries.next() => message,
-                () = broken(connection, *generation) => return Pulled::Void(Void::Lost("the connection")),
-                () = violated(violations, forbidden) => {
-                    return Pulled::Void(Void::Refused(format!("this login is not permitted to publish to {}", self.to)));
-                }
-                () = silence, if is_waiting => return Pulled::Void(Void::Lost("the broker's heartbeats")),
-            };
-            let Some(message) = message else { return Pulled::Void(Void::Lost("the subscription")) };
-            self.heard = Instant::now();
-            if let Some(pulled) = self.take(message) {
-                return pulled;
+        let (silence, is_waiting) = (sleep_until(self.heard + SILENCE), self.outstanding > 0);
+        let Self { deliveries, connection, violations, forbidden, generation, .. } = &mut *self;
+        let message = tokio::select! {
+            biased;
+            message = deliveries.next() => message,
+            () = broken(connection, *generation) => return Pulled::Void(Void::Lost("the connection")),
+            () = violated(violations, forbidden) => {
+                return Pulled::Void(Void::Refused(format!("this login is not permitted to publish to {}", self.to)));
             }
-        }
-    }
-
-    /// What a message means; none if only that the broker is alive, or that an order has ended.
-    fn take(&mut self, message: Message) -> Option<Pulled> {
-        let Some(status) = message.status else {
-            self.outstanding = self.outstanding.saturating_sub(1);
-            return Some(Pulled::Message(message));
+            () = silence, if is_waiting => return Pulled::Void(Void::Lost("the broker's heartbeats")),
         };
-        let description = message.description.as_deref().unwrap_or_default();
-        let unfilled = || message.headers.as_ref()?.get("Nats-Pending-Messages")?.as_str().parse::<usize>().ok();
-        let void = match status.as_u16() {
-            100 => return None,
-            503 => Void::NoResponders,
-            409 if description == "Consumer Deleted" => Void::Deleted,
-            409 if description == "Leadership Change" || description == "Server Shutdown" => Void::Lost("the consumer's leader"),
-            status => match unfilled() {
-                Some(unfilled) => {
-                    self.outstanding = self.outstanding.saturating_sub(unfilled);
-                    return None;
-                }
-                None => Void::Refused(format!("{description} ({status})")),
-            },
-        };
-        Some(Pulled::Void(void))
+        let Some(message) = message else { return Pulled::Void(Void::Lost("the subscription")) };
+        self.heard = Instant::now();
+        let (pulled, settled) = meaning(message);
+        self.outstanding = self.outstanding.saturating_sub(settled);
+        pulled
     }
 
     /// Deliveries that have arrived and that nobody waited for.
@@ -158,6 +136,65 @@ impl Pull {
     }
 }
 
+/// What a message in the inbox means, and how many of the ordered deliveries will not come any more because of it.
+fn meaning(message: Message) -> (Pulled, usize) {
+    let Some(status) = message.status else { return (Pulled::Message(message), 1) };
+    let description = message.description.as_deref().unwrap_or_default();
+    let number = |header| message.headers.as_ref()?.get(header)?.as_str().parse::<u64>().ok();
+    let void = match status.as_u16() {
+        100 => return (Pulled::Idle(number("Nats-Last-Consumer").unwrap_or_default()), 0),
+        503 => Void::NoResponders,
+        409 if description == "Consumer Deleted" => Void::Deleted,
+        409 if description == "Leadership Change" || description == "Server Shutdown" => Void::Lost("the consumer's leader"),
+        status => match number("Nats-Pending-Messages") {
+            Some(unfilled) => return (Pulled::Expired, usize::try_from(unfilled).unwrap_or(usize::MAX)),
+            None => Void::Refused(format!("{description} ({status})")),
+        },
+    };
+    (Pulled::Void(void), 0)
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::{HeaderMap, StatusCode};
+
+    use super::*;
+
+    fn status(code: u16, description: &str, headers: &[(&str, &str)]) -> Message {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(*name, *value);
+        }
+        Message {
+            subject: "_INBOX.x".into(),
+            reply: None,
+            payload: Vec::new().into(),
+            headers: Some(map),
+            status: Some(StatusCode::from_u16(code).unwrap()),
+            description: Some(description.to_owned()),
+            length: 0,
+        }
+    }
+
+    /// An order that expired with nobody waking its owner once left an idle worker without work for good.
+    #[test]
+    fn an_order_that_ends_is_told_and_no_longer_counted() {
+        let expired = status(408, "Request Timeout", &[("Nats-Pending-Messages", "64"), ("Nats-Pending-Bytes", "0")]);
+        assert!(matches!(meaning(expired), (Pulled::Expired, 64)));
+        let completed = status(409, "Batch Completed", &[("Nats-Pending-Messages", "0")]);
+        assert!(matches!(meaning(completed), (Pulled::Expired, 0)));
+    }
+
+    #[test]
+    fn what_voids_all_orders_is_told_from_what_does_not() {
+        assert!(matches!(meaning(status(100, "Idle Heartbeat", &[("Nats-Last-Consumer", "7")])), (Pulled::Idle(7), 0)));
+        assert!(matches!(meaning(status(409, "Consumer Deleted", &[])), (Pulled::Void(Void::Deleted), 0)));
+        assert!(matches!(meaning(status(409, "Leadership Change", &[])), (Pulled::Void(Void::Lost(_)), 0)));
+        assert!(matches!(meaning(status(503, "", &[])), (Pulled::Void(Void::NoResponders), 0)));
+        assert!(matches!(meaning(status(409, "Exceeded MaxRequestBatch of 1", &[])), (Pulled::Void(Void::Refused(_)), 0)));
+    }
 }

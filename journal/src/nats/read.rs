@@ -6,7 +6,7 @@ use async_nats::Message;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::RawMessage;
 use futures::StreamExt;
-use protocol::ids::{ConversationId, Ordinal, OrchestrationName, Seq};
+use protocol::ids::{ConversationId, OrchestrationName, Ordinal, Seq};
 use protocol::subject::{self, EntrySubject};
 use protocol::wire::Stored;
 use serde::Deserialize;

@@ -147,7 +147,13 @@ impl Link {
 
     /// Asks once. The broker answers a permission violation with an error that names the subject, not with a reply; and
     /// what is under way when the connection breaks is lost without a word: both end the waiting at once.
-    pub(super) async fn request(&self, subject: &str, headers: Option<HeaderMap>, payload: Bytes, at_most: Duration) -> Result<Message, Failure> {
+    pub(super) async fn request(
+        &self,
+        subject: &str,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+        at_most: Duration,
+    ) -> Result<Message, Failure> {
         let deadline = Instant::now() + at_most;
         let mut violations = self.violations();
         let mut connection = self.connection();

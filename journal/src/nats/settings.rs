@@ -93,11 +93,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingsError`] when the environment names a context that cannot be used.
-    pub fn from_env(
-        url: Option<&str>,
-        process: ProcessId,
-        lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, SettingsError> {
+    pub fn from_env(url: Option<&str>, process: ProcessId, lookup: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let get = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let path = |name: &str| get(name).map(PathBuf::from);
         let context = match get("NATS_CONTEXT") {

@@ -88,7 +88,13 @@ impl Store for Nats {
         Ok(names)
     }
 
-    async fn dead_letter(&self, orchestration: &OrchestrationName, agent: &AgentName, entry: &Stored, reason: &str) -> Result<(), StoreError> {
+    async fn dead_letter(
+        &self,
+        orchestration: &OrchestrationName,
+        agent: &AgentName,
+        entry: &Stored,
+        reason: &str,
+    ) -> Result<(), StoreError> {
         let stream = dead_stream(orchestration);
         let mut headers = outgoing(&entry.headers)?;
         headers.insert("Baton-Dead-Subject", entry.subject.replace(['\r', '\n'], " "));

@@ -26,7 +26,11 @@ const COALESCE: Duration = Duration::from_millis(2);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The work items of one agent.
-pub(super) async fn work(link: &SharedLink, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Box<dyn WorkSource>, WorkError> {
+pub(super) async fn work(
+    link: &SharedLink,
+    orchestration: &OrchestrationName,
+    agent: &AgentName,
+) -> Result<Box<dyn WorkSource>, WorkError> {
     let (stream, consumer) = (subject::stream(orchestration), subject::consumer(agent));
     let ack_wait = ack_wait(link, &stream, &consumer).await?;
     let pull = Pull::new(link, &stream, &consumer).await?;
@@ -115,6 +119,7 @@ impl WorkSource for Source {
             };
             match pulled {
                 Pulled::Message(message) => self.kept.push_back(message),
+                Pulled::Idle(_) | Pulled::Expired => {}
                 Pulled::Void(void) => {
                     let retry_at = Instant::now() + if matches!(void, Void::Lost(_)) { Duration::ZERO } else { RETRY_AFTER };
                     tracing::debug!(consumer = self.consumer, ?void, "orders for work are void");
@@ -256,7 +261,6 @@ impl Settle for Ack {
         self.link.send(&self.reply, Bytes::from_static(b"+TERM")).await;
     }
 }
-
 
 #[cfg(test)]
 mod tests {

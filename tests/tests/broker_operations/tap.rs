@@ -45,26 +45,36 @@ pub(crate) struct Count {
 
 /// What every process has sent and received.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tally(BTreeMap<(String, What), Count>);
+pub(crate) struct Tally {
+    /// By process, or by the consumer that a process reads from.
+    counts: BTreeMap<(String, What), Count>,
+    /// Which process has ordered from which consumer.
+    readers: BTreeMap<String, String>,
+}
 
 impl Tally {
     pub(crate) fn of(&self, process: &str, what: What) -> Count {
-        self.0.get(&(process.to_owned(), what)).copied().unwrap_or_default()
+        let is_its_own = |name: &String| name == process || self.readers.get(name).is_some_and(|reader| reader == process);
+        let own = self.counts.iter().filter(|((name, kind), _)| *kind == what && is_its_own(name));
+        own.fold(Count::default(), |sum, (_, count)| Count {
+            messages: sum.messages + count.messages,
+            payload_bytes: sum.payload_bytes + count.payload_bytes,
+        })
     }
 
     /// What all processes together have sent or received of it.
     pub(crate) fn total(&self, what: What) -> u64 {
-        self.0.iter().filter(|((_, kind), _)| *kind == what).map(|(_, count)| count.messages).sum()
+        self.counts.iter().filter(|((_, kind), _)| *kind == what).map(|(_, count)| count.messages).sum()
     }
 
     /// What has been counted since.
     pub(crate) fn since(&self, then: &Self) -> Self {
-        let more = |((process, what), count): (&(String, What), &Count)| {
-            let before = then.of(process, *what);
+        let more = |(key, count): (&(String, What), &Count)| {
+            let before = then.counts.get(key).copied().unwrap_or_default();
             let more = Count { messages: count.messages - before.messages, payload_bytes: count.payload_bytes - before.payload_bytes };
-            ((process.clone(), *what), more)
+            (key.clone(), more)
         };
-        Self(self.0.iter().map(more).collect())
+        Self { counts: self.counts.iter().map(more).collect(), readers: self.readers.clone() }
     }
 
     /// All messages of some kinds.
@@ -73,46 +83,49 @@ impl Tally {
     }
 
     fn add(&mut self, process: &str, what: What, message: &Message) {
-        let count = self.0.entry((process.to_owned(), what)).or_default();
+        let count = self.counts.entry((process.to_owned(), what)).or_default();
         count.messages += 1;
         count.payload_bytes += message.payload.len() as u64;
     }
 
     fn take(&mut self, message: &Message) {
         let subject = message.subject.as_str();
-        if let Some(inbox) = subject.strip_prefix("_INBOX_") {
-            let what = match &message.reply {
-                _ if message.status.is_some() => What::Status,
-                Some(reply) if reply.starts_with("$JS.ACK.") => What::Delivery,
-                _ => What::Answer,
-            };
-            return self.add(first_token(inbox), what, message);
+        // A delivery keeps the subject that the entry was published to; where its ack goes tells it apart.
+        if let Some(ack) = message.reply.as_deref().and_then(|reply| reply.strip_prefix("$JS.ACK.")) {
+            return self.add(consumer(ack), What::Delivery, message);
         }
-        if let Some(token) = subject.strip_prefix("$JS.ACK.") {
+        if let Some(ack) = subject.strip_prefix("$JS.ACK.") {
             let what = match message.payload.get(..4) {
                 Some(b"+ACK") => What::Ack,
                 Some(b"+WPI") => What::Extend,
                 _ => What::GiveBack,
             };
-            // One worker for each agent, and its process named after it; with the consumer's name before the numbers.
-            let consumer = token.split('.').find(|token| token.starts_with("agent-") || token.starts_with("follow-"));
-            let process = consumer.map_or("nobody", |consumer| consumer.strip_prefix("agent-").unwrap_or(consumer));
-            return self.add(process, what, message);
+            return self.add(consumer(ack), what, message);
+        }
+        if let Some(inbox) = subject.strip_prefix("_INBOX_") {
+            let what = if message.status.is_some() { What::Status } else { What::Answer };
+            return self.add(first_token(inbox), what, message);
         }
         if let Some((_, process)) = subject.split_once(".beat.").and_then(|(_, beat)| beat.split_once('.')) {
             return self.add(process, What::Beat, message);
         }
         // A question names its asker by where the answer goes.
         let asker = message.reply.as_deref().and_then(|reply| reply.strip_prefix("_INBOX_")).map_or("nobody", first_token);
-        let what = match subject.strip_prefix("$JS.API.") {
-            Some(verb) if verb.starts_with("CONSUMER.MSG.NEXT.") => What::Pull,
-            Some(verb) if ["DIRECT.GET", "STREAM.MSG.GET", "STREAM.INFO", "CONSUMER.INFO"].iter().any(|read| verb.starts_with(read)) => What::Read,
-            Some(_) => What::Api,
-            None if subject.contains(".c.") => What::Publish,
-            None => What::Said,
+        let Some(verb) = subject.strip_prefix("$JS.API.") else {
+            return self.add(asker, if subject.contains(".c.") { What::Publish } else { What::Said }, message);
         };
-        self.add(asker, what, message);
+        if let Some(names) = verb.strip_prefix("CONSUMER.MSG.NEXT.") {
+            self.readers.insert(consumer(names).to_owned(), asker.to_owned());
+            return self.add(asker, What::Pull, message);
+        }
+        let reads = ["DIRECT.GET", "STREAM.MSG.GET", "STREAM.INFO", "CONSUMER.INFO"];
+        self.add(asker, if reads.iter().any(|read| verb.starts_with(read)) { What::Read } else { What::Api }, message);
     }
+}
+
+/// The consumer in `<stream>.<consumer>.…`.
+fn consumer(names: &str) -> &str {
+    names.split('.').nth(1).unwrap_or_default()
 }
 
 fn first_token(inbox: &str) -> &str {

@@ -17,15 +17,18 @@ pub(crate) enum Network {
     LosesAnswers,
     /// Loses what the client says.
     LosesQuestions,
-    /// Is down.
-    Down,
 }
 
 /// A network of one client's own.
 pub(crate) struct Proxy {
     pub(crate) url: String,
-    state: Arc<watch::Sender<Network>>,
+    state: Arc<State>,
     accepting: AbortHandle,
+}
+
+struct State {
+    network: watch::Sender<Network>,
+    breaks: watch::Sender<u32>,
 }
 
 impl Proxy {
@@ -34,54 +37,50 @@ impl Proxy {
         let broker = url.trim_start_matches("nats://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
-        let state = Arc::new(watch::Sender::new(Network::Whole));
+        let state = Arc::new(State { network: watch::Sender::new(Network::Whole), breaks: watch::Sender::new(0) });
         let accepting = tokio::spawn(accept(listener, broker, state.clone())).abort_handle();
         Self { url, state, accepting }
     }
 
+    /// From now on; connections live on. What is lost are whole messages as long as each comes in one read.
     pub(crate) fn is(&self, network: Network) {
-        self.state.send_replace(network);
+        self.state.network.send_replace(network);
     }
 
-    /// Breaks every connection; new ones are taken at once.
+    /// Breaks every connection, and carries whatever is said on new ones.
     pub(crate) fn breaks(&self) {
-        self.is(Network::Down);
         self.is(Network::Whole);
+        self.state.breaks.send_modify(|breaks| *breaks += 1);
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.accepting.abort();
-        self.is(Network::Down);
+        self.breaks();
     }
 }
 
-async fn accept(listener: TcpListener, broker: String, state: Arc<watch::Sender<Network>>) {
+async fn accept(listener: TcpListener, broker: String, state: Arc<State>) {
     while let Ok((client, _)) = listener.accept().await {
         let Ok(server) = TcpStream::connect(&broker).await else { continue };
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-        tokio::spawn(carry(from_client, to_server, state.subscribe(), Network::LosesQuestions));
-        tokio::spawn(carry(from_server, to_client, state.subscribe(), Network::LosesAnswers));
+        tokio::spawn(carry(from_client, to_server, state.clone(), Network::LosesQuestions));
+        tokio::spawn(carry(from_server, to_client, state.clone(), Network::LosesAnswers));
     }
 }
 
-async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut state: watch::Receiver<Network>, losing: Network) {
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: Arc<State>, losing: Network) {
     let mut buffer = vec![0; 64 * 1024];
-    state.mark_unchanged();
+    let mut breaks = state.breaks.subscribe();
     loop {
         tokio::select! {
             biased;
-            changed = state.changed() => {
-                // A break may already be over when it is noticed: it was one all the same.
-                let now = *state.borrow_and_update();
-                if changed.is_err() || now == Network::Down || now == Network::Whole {
-                    return;
-                }
-            }
+            _ = breaks.changed() => return,
             read = from.read(&mut buffer) => {
                 let Ok(count @ 1..) = read else { return };
-                if *state.borrow() != losing && to.write_all(&buffer[..count]).await.is_err() {
+                let is_lost = *state.network.borrow() == losing;
+                if !is_lost && to.write_all(&buffer[..count]).await.is_err() {
                     return;
                 }
             }

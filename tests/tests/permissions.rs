@@ -1,0 +1,340 @@
+//! The permissions that Baton is deployed with (`deploy/nats/permissions.conf`): everything works under them, nothing more
+//! is permitted, and the broker itself refuses a transfer along an edge that the graph does not have.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests, where a panic is the failure")]
+
+use std::fmt::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use client::Outcome;
+use futures::FutureExt;
+use journal::nats::{Login, Settings};
+use journal::{Append, Refusal};
+use protocol::brief::Fixed;
+use protocol::conversation::{Conversation, Draft, Prepared};
+use protocol::event::{Event, HistoryOption, Opened, Transferred, failure};
+use protocol::ids::{AgentName, EntryId, Revision, Writer};
+use protocol::manifest;
+use protocol::orchestration::Orchestration;
+use protocol::subject::{self, Class};
+use tests::in_process::{Programs, client, connect, replies, support, talk};
+use tests::nats::{Server, server_with};
+use tests::processes::PATIENCE;
+use tests::sample;
+
+#[path = "permissions/probe.rs"]
+mod probe;
+use probe::{Probe, Try};
+
+const AGENTS: [&str; 4] = ["triage", "refund", "order-status", "order-return"];
+const COORDINATOR: &str = "coordinator-1";
+const CALLER: &str = "caller-1";
+
+/// A server with the permissions as they are deployed, and passwords of its own.
+async fn guarded() -> Server {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/nats/permissions.conf");
+    let permissions = std::fs::read_to_string(file).unwrap();
+    server_with(|config| {
+        for (user, password) in users().map(|user| (user.clone(), password(&user))) {
+            let variable = user.trim_end_matches("-1").replace('-', "_").to_uppercase();
+            writeln!(config.extra, "{variable}_PASSWORD: \"{password}\"").unwrap();
+        }
+        config.extra += &permissions;
+    })
+    .await
+}
+
+fn users() -> impl Iterator<Item = String> {
+    AGENTS.iter().map(|agent| format!("{agent}-1")).chain([COORDINATOR.to_owned(), CALLER.to_owned()])
+}
+
+fn password(user: &str) -> String {
+    format!("the password of {user}")
+}
+
+fn settings(server: &Server, user: &str) -> Settings {
+    let login = Login { user: Some(user.to_owned()), password: Some(password(user)), ..Login::default() };
+    Settings { login, ..Settings::new(server.url(), user.parse().unwrap()) }
+}
+
+async fn start(server: &Server, orchestration: Orchestration) -> Programs {
+    let mut programs = Programs::of(orchestration);
+    programs.coordinator(&settings(server, COORDINATOR), 1).await;
+    for agent in AGENTS {
+        programs.worker(&settings(server, &format!("{agent}-1")), agent).await;
+    }
+    programs
+}
+
+/// What the server has refused, as it says in its log.
+fn violations(server: &Server) -> Vec<String> {
+    let log = std::fs::read_to_string(server.log()).unwrap();
+    log.lines().filter(|line| line.contains("Violation")).map(ToOwned::to_owned).collect()
+}
+
+#[tokio::test]
+async fn the_support_conversation_needs_nothing_more() {
+    let server = guarded().await;
+    let programs = start(&server, support()).await;
+    let client = client(&settings(&server, CALLER), support().name()).await;
+    let talk = talk(&client, replies(), |_| async {}.boxed()).await;
+    assert!(matches!(talk.outcome, Outcome::Completed(_)), "{}", talk.outcome);
+    assert_eq!(talk.conversation.verify(), Ok(()));
+    let status = client.status().await.unwrap();
+    assert_eq!(status.workers.len(), AGENTS.len(), "{status:?}");
+    // Workers may answer whoever may ask, although nobody's inbox is theirs to publish to.
+    let asker = connect(&settings(&server, COORDINATOR)).await;
+    for agent in AGENTS {
+        let alive = subject::alive(support().name(), &format!("{agent}-1").parse().unwrap());
+        assert_eq!(asker.ask(&alive, Bytes::new(), PATIENCE).await, Ok(Bytes::new()), "{agent}");
+    }
+    programs.stop().await;
+    assert_eq!(violations(&server), Vec::<String>::new());
+}
+
+/// The example, with an edge that the permissions do not know: an author was faster than an operator.
+fn with_a_new_edge() -> Orchestration {
+    let read = |file: &str| std::fs::read_to_string(sample::manifest().with_file_name(file)).unwrap();
+    let edge = "        - to: triage\n          when: Transfer to this agent if the issue is not order status related\n";
+    let manifest = read("support.yaml");
+    assert!(manifest.contains(edge));
+    let manifest = manifest.replace(edge, &format!("{edge}        - to: refund\n          when: Transfer to this agent for cash\n"));
+    let script = format!("- {{ agent: order-status, user: cash, transfer: refund }}\n{}", read("script.yaml"));
+    manifest::parse(&manifest, "support.yaml", &mut |_| Ok(script.clone())).unwrap().orchestration
+}
+
+#[tokio::test]
+async fn a_transfer_without_an_edge_fails_visibly() {
+    let server = guarded().await;
+    let programs = start(&server, with_a_new_edge()).await;
+    let client = client(&settings(&server, CALLER), support().name()).await;
+    let began = Instant::now();
+    let lines = ["Where is my order? Track it.", "Never mind. I want cash."].map(ToOwned::to_owned);
+    let talk = talk(&client, lines.to_vec(), |_| async {}.boxed()).await;
+    let Outcome::Failed(failed) = &talk.outcome else { panic!("{}", talk.outcome) };
+    assert_eq!(failed.code, failure::NOT_PERMITTED);
+    assert!(failed.detail.contains("order-status") && failed.detail.contains(".to.refund."), "{}", failed.detail);
+    assert_eq!(talk.conversation.verify(), Ok(()));
+    programs.stop().await;
+    assert_eq!(violations(&server).len(), 1, "{:?}", violations(&server));
+    println!("the conversation failed visibly {:?} after it began", began.elapsed());
+}
+
+fn draft(from: Writer, class: Class, event: Event) -> Draft {
+    Draft {
+        class,
+        from,
+        id: EntryId::from_random(fastrand::u128(..).to_be_bytes()),
+        process: "tests".parse().unwrap(),
+        revision: Revision::of(b"tests"),
+        events: vec![event],
+        trace: None,
+    }
+}
+
+fn to(agent: &AgentName) -> Class {
+    Class::To { agent: agent.clone(), revision: Revision::of(b"tests") }
+}
+
+fn transfer(conversation: &Conversation, from: &AgentName, target: &AgentName) -> Prepared {
+    let history = HistoryOption::default();
+    let event = Transferred { to: target.clone(), call: None, reason: None, payload: None, history, summary: None };
+    conversation.prepare(draft(Writer::Agent(from.clone()), to(target), event.into())).unwrap()
+}
+
+#[tokio::test]
+async fn the_broker_knows_the_edges() {
+    let server = guarded().await;
+    let orchestration = support();
+    let mut programs = Programs::of(orchestration.clone());
+    programs.coordinator(&settings(&server, COORDINATOR), 1).await;
+    let caller = connect(&settings(&server, CALLER)).await;
+    let mut slowest = Duration::ZERO;
+    for source in orchestration.agents() {
+        let worker = connect(&settings(&server, &format!("{}-1", source.name))).await;
+        for target in orchestration.agents().filter(|target| target.name != source.name) {
+            // A conversation that the source owns.
+            let mut conversation = Conversation::empty(orchestration.name().clone(), format!("{}-{}", source.name, target.name).parse().unwrap());
+            let opening = draft(Writer::Client, to(&source.name), Opened::default().into());
+            let opening = conversation.prepare_opening(opening, Fixed::default()).unwrap();
+            let Append::Appended(seq) = caller.append(&opening).await else { panic!("the opening is not stored") };
+            conversation.commit(opening, seq).unwrap();
+
+            let transfer = transfer(&conversation, &source.name, &target.name);
+            let (began, edge) = (Instant::now(), format!("{} -> {}", source.name, target.name));
+            let appended = worker.append(&transfer).await;
+            if source.handoffs.iter().any(|handoff| handoff.to == target.name) {
+                assert!(matches!(appended, Append::Appended(_)), "{edge}: {appended:?}");
+            } else {
+                let subject = transfer.message.subject.clone();
+                assert_eq!(appended, Append::Refused(Refusal::NotPermitted { subject }), "{edge}");
+                slowest = slowest.max(began.elapsed());
+            }
+        }
+    }
+    assert!(slowest < Duration::from_secs(1), "the slowest refusal took {slowest:?}");
+    println!("the slowest refusal took {slowest:?}");
+    programs.stop().await;
+}
+
+// The matrix.
+
+/// Who a user is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Worker(&'static str),
+    Coordinator,
+    Caller,
+}
+
+fn role(user: &str) -> Role {
+    match user {
+        COORDINATOR => Role::Coordinator,
+        CALLER => Role::Caller,
+        worker => Role::Worker(AGENTS.iter().find(|agent| worker == format!("{agent}-1")).unwrap()),
+    }
+}
+
+/// What may be tried, and who may.
+type Cells = Vec<(Try, Box<dyn Fn(Role) -> bool>)>;
+
+fn publish(cells: &mut Cells, subject: impl Into<String>, who: impl Fn(Role) -> bool + 'static) {
+    cells.push((Try::Publish(subject.into()), Box::new(who)));
+}
+
+fn subscribe(cells: &mut Cells, subject: impl Into<String>, who: impl Fn(Role) -> bool + 'static) {
+    cells.push((Try::Subscribe(subject.into()), Box::new(who)));
+}
+
+/// Entries: every writer's under its own name only, transfers along edges only.
+fn entries(cells: &mut Cells) {
+    let orchestration = support();
+    let has_edge = |from: &str, to: &str| {
+        let agent = orchestration.agent(&from.parse().unwrap()).unwrap();
+        from == to || agent.handoffs.iter().any(|handoff| handoff.to.as_str() == to)
+    };
+    for to in AGENTS {
+        for from in AGENTS {
+            let is_edge = has_edge(from, to);
+            publish(cells, format!("baton.support.c.c1.1.to.{to}.0123456789ab.{from}"), move |role| is_edge && role == Role::Worker(from));
+        }
+        publish(cells, format!("baton.support.c.c1.1.to.{to}.0123456789ab.client"), |role| role == Role::Caller);
+        publish(cells, format!("baton.support.c.c1.1.to.{to}.0123456789ab.coordinator"), |role| role == Role::Coordinator);
+        publish(cells, format!("baton.support.c.c1.1.to.{to}.0123456789ab.gateway"), |_| false);
+        publish(cells, format!("baton.other.c.c1.1.to.{to}.0123456789ab.{to}"), |_| false);
+    }
+    for agent in AGENTS {
+        for class in ["note", "ask", "end"] {
+            publish(cells, format!("baton.support.c.c1.1.{class}.{agent}"), move |role| role == Role::Worker(agent));
+        }
+        publish(cells, format!("baton.support.c.c1.1.in.{agent}"), |_| false);
+    }
+    for (class, from, who) in [
+        ("in", "client", Some(Role::Caller)),
+        ("end", "client", Some(Role::Caller)),
+        ("note", "client", None),
+        ("ask", "client", None),
+        ("note", "coordinator", Some(Role::Coordinator)),
+        ("end", "coordinator", Some(Role::Coordinator)),
+        ("ask", "coordinator", None),
+        ("in", "coordinator", None),
+        ("in", "gateway", None),
+        ("end", "gateway", None),
+    ] {
+        publish(cells, format!("baton.support.c.c1.1.{class}.{from}"), move |role| Some(role) == who);
+    }
+}
+
+/// Work: every agent's own only.
+fn work(cells: &mut Cells) {
+    for agent in AGENTS {
+        let is_its_worker = move |role| role == Role::Worker(agent);
+        publish(cells, format!("$JS.API.CONSUMER.MSG.NEXT.baton-support.agent-{agent}"), is_its_worker);
+        publish(cells, format!("$JS.ACK.baton-support.agent-{agent}.1.1.1.1.0"), is_its_worker);
+        publish(cells, format!("$JS.ACK._.hash.baton-support.agent-{agent}.1.1.1.1.0"), is_its_worker);
+        publish(cells, format!("$JS.API.CONSUMER.INFO.baton-support.agent-{agent}"), move |role| is_its_worker(role) || role == Role::Coordinator);
+        let create = format!("$JS.API.CONSUMER.CREATE.baton-support.agent-{agent}.baton.support.c.*.*.to.{agent}.>");
+        publish(cells, create, |role| role == Role::Coordinator);
+        publish(cells, format!("$JS.API.CONSUMER.DELETE.baton-support.agent-{agent}"), |_| false);
+        publish(cells, format!("$JS.API.CONSUMER.PAUSE.baton-support.agent-{agent}"), |_| false);
+        publish(cells, format!("baton.support.beat.{agent}.{agent}-1"), is_its_worker);
+        publish(cells, format!("baton.support.beat.{agent}.{agent}-2"), |_| false);
+        publish(cells, format!("baton.support.live.{agent}.c1"), is_its_worker);
+        publish(cells, format!("baton.support.dead.{agent}"), is_its_worker);
+        publish(cells, format!("baton.support.moved.{agent}.c1"), |role| matches!(role, Role::Coordinator | Role::Caller));
+        publish(cells, format!("baton.support.holds.{agent}"), |role| role == Role::Coordinator);
+        subscribe(cells, format!("baton.support.holds.{agent}"), is_its_worker);
+        subscribe(cells, format!("baton.support.alive.{agent}-1"), is_its_worker);
+        subscribe(cells, format!("baton.support.moved.{agent}.*"), is_its_worker);
+        subscribe(cells, format!("$SRV.PING.{agent}.{agent}-1"), is_its_worker);
+    }
+}
+
+/// Streams: provisioned by the coordinator, read by all, changed by nobody.
+fn streams(cells: &mut Cells) {
+    let is_follower = |role| matches!(role, Role::Coordinator | Role::Caller);
+    publish(cells, "$JS.API.CONSUMER.CREATE.baton-support.follow-x.baton.support.c.c1.>", is_follower);
+    publish(cells, "$JS.API.CONSUMER.MSG.NEXT.baton-support.follow-x", is_follower);
+    publish(cells, "$JS.API.CONSUMER.CREATE.baton-support", |_| false);
+    publish(cells, "$JS.API.CONSUMER.DURABLE.CREATE.baton-support.agent-refund", |_| false);
+    for verb in ["DIRECT.GET.baton-support", "STREAM.MSG.GET.baton-support", "STREAM.INFO.baton-support", "STREAM.MSG.GET.KV_baton-support"] {
+        publish(cells, format!("$JS.API.{verb}"), |_| true);
+        publish(cells, format!("$JS.API.{}", verb.replace("support", "other")), |_| false);
+    }
+    for stream in ["baton-support", "KV_baton-support"] {
+        publish(cells, format!("$JS.API.STREAM.CREATE.{stream}"), |role| role == Role::Coordinator);
+        publish(cells, format!("$JS.API.STREAM.PURGE.{stream}"), |role| role == Role::Coordinator);
+        for verb in ["UPDATE", "DELETE", "MSG.DELETE", "SNAPSHOT", "RESTORE"] {
+            publish(cells, format!("$JS.API.STREAM.{verb}.{stream}"), |_| false);
+        }
+    }
+    for subject in ["$KV.baton-support.current", "$KV.baton-support.lease", "baton.support.tick"] {
+        publish(cells, subject, |role| role == Role::Coordinator);
+    }
+    publish(cells, "$KV.baton-other.current", |_| false);
+}
+
+/// What is listened to: one's own inbox and what is addressed to one; never the entries themselves.
+fn listening(cells: &mut Cells) {
+    for user in users() {
+        let owner = role(&user);
+        subscribe(cells, format!("_INBOX_{user}.>"), move |role| role == owner);
+    }
+    for subject in [">", "*.>", "_INBOX.>", "_INBOX_triage-2.>", "baton.>", "baton.support.c.>", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$KV.>", "$SYS.>"] {
+        subscribe(cells, subject, |_| false);
+    }
+    for subject in ["baton.support.beat.*.*", "baton.support.hello.*", "baton.support.coordinator.status"] {
+        subscribe(cells, subject, |role| role == Role::Coordinator);
+    }
+    subscribe(cells, "baton.support.live.*.c1", |role| role == Role::Caller);
+    subscribe(cells, "$SRV.PING", |role| role != Role::Caller);
+    publish(cells, "baton.support.coordinator.status", |role| role == Role::Caller);
+    publish(cells, "baton.support.alive.triage-1", |role| role == Role::Coordinator);
+    publish(cells, "baton.support.gateway.caller-1", |role| role == Role::Coordinator);
+}
+
+#[tokio::test]
+async fn everybody_may_do_exactly_what_their_role_needs() {
+    let server = guarded().await;
+    let mut cells = Cells::new();
+    entries(&mut cells);
+    work(&mut cells);
+    streams(&mut cells);
+    listening(&mut cells);
+    let (mut permitted, mut wrong) = (0, Vec::new());
+    for user in users() {
+        let mut probe = Probe::login(server.url(), &user, &password(&user)).await;
+        for (what, who) in &cells {
+            let (may, should) = (probe.may(what).await, who(role(&user)));
+            permitted += usize::from(may);
+            if may != should {
+                wrong.push(format!("{user}: {what:?} is {}", if may { "permitted" } else { "refused" }));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let probes = cells.len() * users().count();
+    assert!(probes >= 250);
+    println!("{probes} probes: {permitted} permitted, {} refused, all as they should be", probes - permitted);
+}
