@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use client::{Client, Side};
 
 use crate::args::CancelArgs;
@@ -12,7 +13,8 @@ pub(crate) async fn command(args: CancelArgs, out: Output) -> anyhow::Result<Exi
     let process = connect::process_id("cancel")?;
     let (broker, orchestration) = connect::target(&args.target, &process).await?;
     let client = Client::new(broker.clone(), orchestration, Side::Client, process);
-    let accepted = client.cancel(&args.conversation, &args.reason).await?;
+    let cancelled = client.cancel(&args.conversation, &args.reason).await;
+    let accepted = cancelled.with_context(|| format!("{} cannot be cancelled", args.conversation))?;
     // The notice that stops the model at once is on its way still.
     broker.drain().await;
     let result = serde_json::json!({ "conversation": args.conversation, "ordinal": accepted.ordinal, "phase": "cancelled" });

@@ -35,8 +35,8 @@ async fn build() -> PathBuf {
     assert!(output.status.success(), "the baton binary cannot be built");
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executable = artifacts.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
-    executable.expect("cargo names the binary it built")
+    let executables = artifacts.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)));
+    executables.reduce(|_, last| last).expect("cargo names the binary it built")
 }
 
 /// A running `baton`.

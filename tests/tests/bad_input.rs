@@ -183,16 +183,16 @@ async fn an_address_that_is_none_is_quoted() {
 #[tokio::test]
 async fn a_server_without_jetstream_is_refused_by_that_name() {
     let server = nats::server_with(|config| config.extra = "jetstream: false".to_owned()).await;
-    for arguments in [
-        &["coordinator", "--manifest", text(&manifest())][..],
-        &["run", "--orchestration", "support", "Hello"],
-        &["worker", "--orchestration", "support", "--agent", "triage"],
-        &["show", "c1", "--orchestration", "support"],
-    ] {
+    let coordinator = command(&["coordinator", "--manifest", text(&manifest()), "--nats", server.url()]).await;
+    says(&failure(1, coordinator).await, &["JetStream is not enabled on this nats-server", "`-js`"]);
+    for arguments in [&["run", "Hello"][..], &["show", "c1"], &["cancel", "c1"]] {
         let mut command = command(arguments).await;
-        command.args(["--nats", server.url()]);
-        says(&failure(1, command).await, &["JetStream is not enabled", "jetstream"]);
+        command.args(["--orchestration", "support", "--nats", server.url()]);
+        says(&failure(1, command).await, &["is JetStream enabled there? (`nats-server -js`)"]);
     }
+    // To a worker it is an outage like any other, which ends some day.
+    let mut worker = Process::start(command(&["worker", "--orchestration", "support", "--agent", "triage", "--nats", server.url()]).await);
+    says(&worker.line("waiting for the orchestration").await, &["is JetStream enabled there?"]);
 }
 
 #[tokio::test]

@@ -1,9 +1,8 @@
 //! What the processes of a conversation export: one trace for each user turn, whoever it goes through.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests, where a panic is the failure")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use client::Opening;
 use journal::nats::Settings;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use protocol::orchestration::Orchestration;
@@ -11,7 +10,7 @@ use serde_json::json;
 use telemetry::keys;
 use tempfile::TempDir;
 use tests::dev::Dev;
-use tests::in_process::{Programs, client};
+use tests::in_process::Programs;
 use tests::nats::server;
 use tests::processes::{Process, command, output};
 use tests::sample;
@@ -87,7 +86,9 @@ impl Spans {
     /// The roots, in the order of their turns. Every other span has a parent that is known and in its trace.
     fn roots(&self) -> Vec<&Span> {
         let (roots, others): (Vec<&Span>, Vec<&Span>) = self.0.iter().partition(|span| span.parent.is_empty());
-        others.iter().for_each(|span| drop(self.parent(span)));
+        for span in others {
+            self.parent(span);
+        }
         let traces: BTreeSet<&str> = self.0.iter().map(|span| span.trace.as_str()).collect();
         assert_eq!(roots.len(), traces.len(), "one root in each trace");
         roots
@@ -115,11 +116,7 @@ async fn each_user_turn_is_one_trace_across_all_processes() {
     attributes(&spans);
     services(&all);
     a_deadline(&Spans::of(&all, &unanswered));
-    let names = all.iter().fold(BTreeMap::<(&str, &str), u32>::new(), |mut names, span| {
-        *names.entry((&span.service, &span.name)).or_default() += 1;
-        names
-    });
-    println!("{} spans: {names:#?}", all.len());
+    println!("{} spans of {} traces", all.len(), all.iter().map(|span| &span.trace).collect::<BTreeSet<_>>().len());
 }
 
 /// From a person's message to the next question or the end, one trace; each links to where the one before it ended.
@@ -254,11 +251,13 @@ fn desk(service: &Service) -> Orchestration {
 #[tokio::test]
 async fn a_second_attempt_links_to_the_one_that_died() {
     let (server, sink, mut service) = (server().await, Sink::start().await, Service::start().await);
-    let settings = |process: &str| Settings::new(server.url(), process.parse().unwrap());
+    let t0=std::time::Instant::now();
     let mut programs = Programs::of(desk(&service));
-    programs.coordinator(&settings("coordinator-1"), 1).await;
+    programs.coordinator(&Settings::new(server.url(), "coordinator-1".parse().unwrap()), 1).await;
+    eprintln!("TIMING 1 {:?}", t0.elapsed());
     // Without a coordinator it is the broker that delivers again.
     programs.stop().await;
+    eprintln!("TIMING 2 {:?}", t0.elapsed());
     let worker = async || {
         let mut worker = command(&["worker", "--orchestration", "desk", "--agent", "writer", "--nats", server.url()]).await;
         sink.is_told_by(&mut worker);
@@ -266,20 +265,30 @@ async fn a_second_attempt_links_to_the_one_that_died() {
     };
 
     let mut first = worker().await;
+    eprintln!("TIMING 3 {:?}", t0.elapsed());
     first.line("ready, as ").await;
-    let client = client(&settings("caller-1"), &"desk".parse().unwrap()).await;
-    client.start(&Opening::new("tests", "Refund order 7.")).await.unwrap();
+    eprintln!("TIMING 4 {:?}", t0.elapsed());
+    let mut caller = command(&["run", "--orchestration", "desk", "--nats", server.url(), "Refund order 7."]).await;
+    eprintln!("TIMING 5 {:?}", t0.elapsed());
+    sink.is_told_by(&mut caller);
+    let _caller = Process::start(caller);
     let asked = service.next().await;
-    asked.answer_with_call("refund", &json!({}));
+    eprintln!("TIMING 6 {:?}", t0.elapsed());
+    asked.call("refund", &json!({}));
     // The intent is stored and the call is under way: this attempt dies in the middle of it.
     let call = service.next().await;
+    eprintln!("TIMING 7 {:?}", t0.elapsed());
     assert_eq!(call.path, "/refund");
     let intent = sink.span("the intent's publish", |span| span.name.contains(".note.")).await;
+    eprintln!("TIMING 8 {:?}", t0.elapsed());
     first.kill();
     first.end().await;
+    eprintln!("TIMING 9 {:?}", t0.elapsed());
 
     let _second = worker().await;
+    eprintln!("TIMING 10 {:?}", t0.elapsed());
     let process = sink.span("the second attempt", |span| span.name == "process writer" && span.instance != intent.instance).await;
+    eprintln!("TIMING 11 {:?}", t0.elapsed());
     assert_eq!(process.attribute(keys::DELIVERY_COUNT), Some("2"));
     assert_eq!(process.links, [(intent.trace.clone(), intent.id.clone())]);
     assert_eq!(process.trace, intent.trace, "the same user turn");

@@ -192,7 +192,7 @@ async fn a_caller_s_failure_is_a_typed_end() {
 #[tokio::test(start_paused = true)]
 async fn of_two_racing_replies_exactly_one_wins() {
     for seed in 0..200 {
-        let world = World::new().await;
+        let world = World::seeded(seed).await;
         let (id, request) = world.asked().await;
         world.memory.set_faults(Faults::default().latency(Duration::from_millis(1 + seed % 7)));
         let (one, other) = (world.gateway("gateway-1"), world.gateway("gateway-2"));
@@ -210,7 +210,7 @@ async fn of_two_racing_replies_exactly_one_wins() {
 #[tokio::test(start_paused = true)]
 async fn the_same_request_through_two_gateways_happens_once_and_both_are_told_so() {
     for seed in 0..200 {
-        let world = World::new().await;
+        let world = World::seeded(seed).await;
         let (id, request) = world.asked().await;
         world.memory.set_faults(Faults::default().latency(Duration::from_millis(1 + seed % 7)));
         let reply = Reply::to(request, "123").with_key("k1");
@@ -242,7 +242,7 @@ async fn bare_messages_that_race_all_arrive() {
 #[tokio::test(start_paused = true)]
 async fn a_cancel_and_a_reply_that_race_leave_one_order() {
     for seed in 0..50 {
-        let world = World::new().await;
+        let world = World::seeded(seed).await;
         let (id, request) = world.asked().await;
         world.memory.set_faults(Faults::default().latency(Duration::from_millis(1 + seed % 7)));
         let (one, other) = (world.gateway("gateway-1"), world.gateway("gateway-2"));
@@ -262,7 +262,7 @@ async fn a_cancel_and_a_reply_that_race_leave_one_order() {
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_lags_refuses_nobody() {
     for seed in 0..100 {
-        let world = World::new().await;
+        let world = World::seeded(seed).await;
         world.memory.set_faults(Faults::default());
         let (id, request) = world.asked().await;
         let memory = &world.memory;
@@ -287,7 +287,7 @@ async fn answer_under_faults(client: Client, id: ConversationId, reply: Reply) -
 #[tokio::test(start_paused = true)]
 async fn whatever_goes_wrong_a_question_has_one_answer_and_everybody_knows_whose() {
     for seed in 0..300 {
-        let world = World::new().await;
+        let world = World::seeded(seed).await;
         let (id, request) = world.asked().await;
         world.memory.set_faults(Faults::all(150 + u16::try_from(seed).unwrap()));
         let answers = (0..3).map(|n| {

@@ -59,7 +59,7 @@ async fn from_any_event_on_there_is_no_gap_and_no_repeat() {
 #[tokio::test(start_paused = true)]
 async fn what_happens_while_one_follows_is_followed_through_every_fault() {
     for seed in 0..200 {
-        let world = World::new().await;
+        let world = World::seeded(seed).await;
         let id = world.open().await;
         world.asks(&id, "triage-agent", "Which order?").await;
         let faults = Faults::default().with(Fault::FollowInterrupted, 300).with(Fault::ReadStale, 300);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use client::{Client, Opening, Side};
-use journal::memory::Memory;
+use journal::memory::{Faults, Memory};
 use journal::{Append, Journal, Plan, Provision, registry};
 use protocol::builder::{AgentDef, Builder};
 use protocol::conversation::{Conversation, Draft};
@@ -40,11 +40,19 @@ pub(crate) fn definition(configure: impl FnOnce(Builder) -> Builder) -> Orchestr
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::with(|builder| builder).await
+        Self::seeded(0).await
+    }
+
+    /// A world in which whatever goes wrong later goes wrong in its own way.
+    pub(crate) async fn seeded(seed: u64) -> Self {
+        Self::on(Memory::with_faults(seed, Faults::default()), definition(|builder| builder)).await
     }
 
     pub(crate) async fn with(configure: impl FnOnce(Builder) -> Builder) -> Self {
-        let (memory, orchestration) = (Memory::new(), definition(configure));
+        Self::on(Memory::new(), definition(configure)).await
+    }
+
+    async fn on(memory: Memory, orchestration: Orchestration) -> Self {
         let agents = orchestration.agents().map(|agent| agent.name.clone()).collect();
         memory.provision(&Plan::new(orchestration.name().clone(), agents)).await.unwrap();
         registry::register(&memory, &orchestration).await.unwrap();

@@ -43,7 +43,8 @@ pub enum ConnectError {
     },
     /// No server is there.
     #[error(
-        "no nats-server answers at {url}: {why}. Start one there, say where it is with NATS_URL, or use `baton dev`, which brings its own"
+        "no nats-server answers at {url}: {why}. Start one there, say where it is with --nats or NATS_URL, or use `baton dev`, which \
+         brings its own"
     )]
     Unreachable {
         /// The address.
@@ -142,8 +143,11 @@ pub(super) async fn connect(settings: &Settings) -> Result<(async_nats::Client, 
 
 fn addresses(settings: &Settings) -> Result<Vec<ServerAddr>, ConnectError> {
     let parse = |url: &str| {
-        let bad = |error: std::io::Error| ConnectError::Address { url: settings.shown_url(), why: error.to_string() };
-        url.trim().parse::<ServerAddr>().map_err(bad)
+        let bad = |why: String| ConnectError::Address { url: settings.shown_url(), why };
+        match url.trim() {
+            "" => Err(bad("it is empty".to_owned())),
+            url => url.parse::<ServerAddr>().map_err(|error| bad(error.to_string())),
+        }
     };
     settings.url.split(',').map(parse).collect()
 }

@@ -44,7 +44,7 @@ pub(super) mod code {
 
 /// An error as JetStream answers it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, thiserror::Error)]
-#[error("{description} ({err_code})")]
+#[error("{description} ({err_code}){}", way_out(*.err_code))]
 pub(super) struct Denied {
     /// In the manner of HTTP.
     #[serde(default)]
@@ -57,6 +57,13 @@ pub(super) struct Denied {
     pub(super) description: String,
 }
 
+const fn way_out(err_code: u64) -> &'static str {
+    match err_code {
+        code::STREAM_NOT_FOUND => ": is the orchestration provisioned? (`baton coordinator` does it)",
+        _ => "",
+    }
+}
+
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Failure {
@@ -64,7 +71,7 @@ pub(super) enum Failure {
     #[error("{0}")]
     Unanswered(String),
     /// Nobody listens: what was asked for has not been done.
-    #[error("nobody answers at {0}")]
+    #[error("nobody answers at {0}{way_out}", way_out = if .0.starts_with("$JS.") { ": is JetStream enabled there? (`nats-server -js`)" } else { "" })]
     NoResponders(String),
     /// This process may not ask that.
     #[error("this login is not permitted to publish to {0}")]
