@@ -1,6 +1,5 @@
 //! Says that this process is there, answers whether it is, tells what it holds, and hears that conversations moved.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -94,7 +93,6 @@ async fn register(driver: &SharedDriver, slots: usize) {
         description: format!("Baton worker of agent {}", driver.agent),
         metadata: metadata.into(),
         endpoints: Vec::new(),
-        counts: Arc::default(),
     };
     if let Err(error) = service.answer(&*driver.broker).await {
         tracing::debug!("not registered as a service: {error}");

@@ -12,9 +12,10 @@ use crate::output::Output;
 pub(crate) async fn command(args: CancelArgs, out: Output) -> anyhow::Result<ExitCode> {
     let process = connect::process_id("cancel")?;
     let (broker, orchestration) = connect::target(&args.target, &process).await?;
-    let client = Client::new(broker.clone(), orchestration, Side::Client, process);
+    let client = Client::new(broker.clone(), orchestration.clone(), Side::Client, process);
     let cancelled = client.cancel(&args.conversation, &args.reason).await;
-    let accepted = cancelled.with_context(|| format!("{} cannot be cancelled", args.conversation))?;
+    let what = || format!("conversation {} of orchestration {orchestration} cannot be cancelled", args.conversation);
+    let accepted = cancelled.with_context(what)?;
     // The notice that stops the model at once is on its way still.
     broker.drain().await;
     let result = serde_json::json!({ "conversation": args.conversation, "ordinal": accepted.ordinal, "phase": "cancelled" });

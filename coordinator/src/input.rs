@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Entries taken in before anything else is looked at.
 const ENTRIES_MAX: usize = 512;
 /// The replicas that answer share the questions.
-const QUEUE: &str = "coordinator";
+pub(crate) const QUEUE: &str = "coordinator";
 
 /// What comes in.
 pub(crate) struct Inputs {

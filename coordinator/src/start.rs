@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::registry::{self, RegistryError};
+use journal::service::{Endpoint, Service};
 use journal::{ProvisionError, Provisioned, Shared, StoreError};
-use protocol::ids::{AgentName, ProcessId};
+use protocol::ids::{AgentName, OrchestrationName, ProcessId};
+use protocol::subject;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +16,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::act::Actor;
 use crate::driver::Driver;
 use crate::ledger::Ledger;
+use crate::input::QUEUE;
 use crate::lease::Lease;
+use crate::query::VERBS;
 use crate::{Config, CoordinatorError, Served, checkpoint};
 
 /// Between two attempts at a broker that does not answer, at most.
@@ -39,11 +43,32 @@ pub(crate) async fn serve(
     let lease = Lease::new(broker.clone(), name.clone(), process.clone(), config.lease);
     // Dropped with this future: nobody holds a lease for a coordinator that is gone.
     let standing = AbortOnDropHandle::new(tokio::spawn(lease.stand(leads, resign.clone())));
+    let _registered = AbortOnDropHandle::new(tokio::spawn(register(broker.clone(), name.clone(), process.clone())));
     let actor = Arc::new(Actor::new(broker, name, process));
     let coordinated = Driver::new(actor, config, agents, ledger, is_leader).run(ready, stop).await;
     resign.cancel();
     standing.await?;
     Ok(coordinated?)
+}
+
+/// Registers this process and the verbs it answers, for `nats service ls`.
+async fn register(broker: Shared, orchestration: OrchestrationName, process: ProcessId) {
+    let endpoint = |verb: &str| Endpoint {
+        name: verb.to_owned(),
+        subject: subject::coordinator(&orchestration, verb),
+        queue_group: QUEUE.to_owned(),
+    };
+    let service = Service {
+        name: "coordinator".to_owned(),
+        process,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        description: format!("Baton coordinator of orchestration {orchestration}"),
+        metadata: [("orchestration".to_owned(), orchestration.to_string())].into(),
+        endpoints: VERBS.map(endpoint).into(),
+    };
+    if let Err(error) = service.answer(&*broker).await {
+        tracing::debug!("not registered as a service: {error}");
+    }
 }
 
 /// Provisions and restores, for as long as the broker is merely away.

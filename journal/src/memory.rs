@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use protocol::conversation::Prepared;
 use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal};
@@ -69,6 +70,7 @@ struct Stream {
     appended: Arc<Notify>,
     consumers: BTreeMap<AgentName, Consumer>,
     bucket: Bucket,
+    objects: BTreeMap<String, Bytes>,
     dead: Vec<DeadLetter>,
 }
 

@@ -1,7 +1,7 @@
 //! The broker: NATS JetStream.
 //!
-//! One file for each contract ([`append`], [`read`], [`work`], [`follow`], [`bus`], [`store`], [`provision`]) over three
-//! that they share: [`connect`] makes and watches the connection, [`request`] asks and knows every way in which an answer
+//! One file for each contract ([`append`], [`read`], [`work`], [`follow`], [`bus`], [`store`] with [`objects`], [`provision`]) over
+//! three that they share: [`connect`] makes and watches the connection, [`request`] asks and knows every way in which an answer
 //! can fail to come, [`pull`] keeps count of what was ordered from a consumer.
 
 mod append;
@@ -9,6 +9,7 @@ mod bus;
 mod connect;
 mod follow;
 mod message;
+mod objects;
 mod provision;
 mod pull;
 mod read;

@@ -1,4 +1,4 @@
-//! Making an orchestration's streams, consumers and bucket, or finding that they are as they must be.
+//! Making an orchestration's streams, consumers, bucket and object store, or finding that they are as they must be.
 
 use std::fmt;
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub enum ProvisionError {
     /// Something is there and differs.
     #[error("{what} exists, but its {setting} is {found} and must be {expected}: change it with the nats command, or give the orchestration another name")]
     Differs {
-        /// The stream, consumer or bucket.
+        /// The stream, consumer, bucket or object store.
         what: String,
         /// The setting.
         setting: &'static str,

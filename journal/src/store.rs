@@ -63,6 +63,16 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The keys that begin with `prefix`.
     async fn keys(&self, orchestration: &OrchestrationName, prefix: &str) -> Result<Vec<String>, StoreError>;
 
+    /// Keeps an object, of any size and under any name of 1 to 255 bytes, whole or not at all. It replaces one of the
+    /// same name. It is read and deleted by its name; nothing lists objects.
+    async fn put_object(&self, orchestration: &OrchestrationName, name: &str, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// An object as it was put, or [`StoreError::Damaged`]; none where there is none.
+    async fn object(&self, orchestration: &OrchestrationName, name: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Deletes an object, if there is one.
+    async fn delete_object(&self, orchestration: &OrchestrationName, name: &str) -> Result<(), StoreError>;
+
     /// Keeps an entry nobody could use, with the reason.
     async fn dead_letter(&self, orchestration: &OrchestrationName, agent: &AgentName, entry: &Stored, reason: &str) -> Result<(), StoreError>;
 
@@ -85,6 +95,12 @@ pub enum StoreError {
         /// The key.
         key: String,
     },
+    /// An object's bytes are not those that were put.
+    #[error("the object {name} is damaged: its bytes are not those that were put")]
+    Damaged {
+        /// Its name.
+        name: String,
+    },
     /// There is no bucket or stream.
     #[error("{0} does not exist: is the orchestration provisioned? (`baton coordinator` does it)")]
     Missing(String),
@@ -94,4 +110,15 @@ pub enum StoreError {
     /// The broker refused.
     #[error("the broker refused: {0}")]
     Refused(String),
+}
+
+/// An object's name, in bytes: encoded it is one token of a subject.
+const OBJECT_NAME_BYTES_MAX: usize = 255;
+
+/// Every broker's rule for the names of objects.
+pub(crate) fn check_object_name(name: &str) -> Result<(), StoreError> {
+    if (1..=OBJECT_NAME_BYTES_MAX).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(StoreError::Refused(format!("{name:?} is no name of an object: use 1 to {OBJECT_NAME_BYTES_MAX} bytes")))
 }

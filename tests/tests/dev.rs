@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use cli::broker::signal;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tests::dev::Dev;
 use tests::processes::{Process, all_gone, command, output};
 use tests::sample::{SAMPLE, manifest};
+use tests::service::Service;
 
 /// A conversation of the support example through `baton run`, line by line.
 struct Talk {
@@ -133,6 +134,34 @@ async fn ended_in_order(dev: &mut Dev, data: &Path) {
     let log = std::fs::read_to_string(data.join("support/nats/nats.log")).unwrap();
     assert!(log.trim_end().ends_with("Server Exiting.."), "{log}");
     assert!(!data.join("running.json").exists());
+}
+
+#[tokio::test]
+async fn a_turn_that_is_not_done_when_it_stops_is_done_the_next_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut service = Service::start().await;
+    let path = directory.path().join("slow.yaml");
+    let model = json!({ "provider": "openai", "name": "test", "baseUrl": service.url() });
+    let spec = json!({ "start": "writer", "models": { "default": model }, "agents": { "writer": { "instructions": "Write." } } });
+    let manifest = json!({ "apiVersion": "baton/v1alpha1", "kind": "Orchestration", "metadata": { "name": "slow" }, "spec": spec });
+    std::fs::write(&path, manifest.to_string()).unwrap();
+
+    let mut dev = Dev::start(&path, directory.path()).await;
+    let mut run = Process::start(dev.command(&["run", "Write to us.", "--no-human", "--key", "letter"]).await);
+    let asked = service.next().await;
+    dev.process.interrupt().await;
+    asked.abandoned().await;
+    let (status, said) = dev.process.end().await;
+    assert!(status.success() && said.contains("stopped; 1 unfinished turn(s) were handed back after 5 s"), "{said}");
+    run.kill();
+    run.end().await;
+
+    let dev = Dev::start(&path, directory.path()).await;
+    service.next().await.say("The letter.");
+    let mut again = Process::start(dev.command(&["run", "Write to us.", "--no-human", "--key", "letter"]).await);
+    again.line("The letter.").await;
+    let (status, said) = again.end().await;
+    assert!(status.success(), "{said}");
 }
 
 #[tokio::test]

@@ -20,6 +20,8 @@ use tests::nats::{Server, cluster_of_three, server, server_with};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+#[path = "journal_nats/objects.rs"]
+mod objects;
 #[path = "journal_nats/proxy.rs"]
 mod proxy;
 use proxy::{Network, Proxy};

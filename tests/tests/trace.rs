@@ -251,13 +251,10 @@ fn desk(service: &Service) -> Orchestration {
 #[tokio::test]
 async fn a_second_attempt_links_to_the_one_that_died() {
     let (server, sink, mut service) = (server().await, Sink::start().await, Service::start().await);
-    let t0=std::time::Instant::now();
     let mut programs = Programs::of(desk(&service));
     programs.coordinator(&Settings::new(server.url(), "coordinator-1".parse().unwrap()), 1).await;
-    eprintln!("TIMING 1 {:?}", t0.elapsed());
     // Without a coordinator it is the broker that delivers again.
     programs.stop().await;
-    eprintln!("TIMING 2 {:?}", t0.elapsed());
     let worker = async || {
         let mut worker = command(&["worker", "--orchestration", "desk", "--agent", "writer", "--nats", server.url()]).await;
         sink.is_told_by(&mut worker);
@@ -265,30 +262,21 @@ async fn a_second_attempt_links_to_the_one_that_died() {
     };
 
     let mut first = worker().await;
-    eprintln!("TIMING 3 {:?}", t0.elapsed());
     first.line("ready, as ").await;
-    eprintln!("TIMING 4 {:?}", t0.elapsed());
     let mut caller = command(&["run", "--orchestration", "desk", "--nats", server.url(), "Refund order 7."]).await;
-    eprintln!("TIMING 5 {:?}", t0.elapsed());
     sink.is_told_by(&mut caller);
     let _caller = Process::start(caller);
     let asked = service.next().await;
-    eprintln!("TIMING 6 {:?}", t0.elapsed());
     asked.call("refund", &json!({}));
     // The intent is stored and the call is under way: this attempt dies in the middle of it.
     let call = service.next().await;
-    eprintln!("TIMING 7 {:?}", t0.elapsed());
     assert_eq!(call.path, "/refund");
     let intent = sink.span("the intent's publish", |span| span.name.contains(".note.")).await;
-    eprintln!("TIMING 8 {:?}", t0.elapsed());
     first.kill();
     first.end().await;
-    eprintln!("TIMING 9 {:?}", t0.elapsed());
 
     let _second = worker().await;
-    eprintln!("TIMING 10 {:?}", t0.elapsed());
     let process = sink.span("the second attempt", |span| span.name == "process writer" && span.instance != intent.instance).await;
-    eprintln!("TIMING 11 {:?}", t0.elapsed());
     assert_eq!(process.attribute(keys::DELIVERY_COUNT), Some("2"));
     assert_eq!(process.links, [(intent.trace.clone(), intent.id.clone())]);
     assert_eq!(process.trace, intent.trace, "the same user turn");

@@ -14,7 +14,9 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-/// Far below what the broker alone would take: after an ack wait of 4 s it delivers a dead worker's item again.
+/// After so long without a sign of life from a worker, the broker by itself delivers its item again.
+const ACK_WAIT: Duration = Duration::from_secs(4);
+/// Far below that: somebody has noticed.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// A broker, a coordinator, and a service that is the model and the tool of the agent `writer`.
@@ -22,7 +24,7 @@ struct World {
     server: nats::Server,
     service: Service,
     directory: TempDir,
-    _coordinator: Option<Process>,
+    coordinator: Option<Process>,
 }
 
 impl World {
@@ -30,7 +32,7 @@ impl World {
         let mut world = Self::without_coordinator().await;
         let mut coordinator = world.coordinator().await;
         coordinator.line("ready, as coordinator-").await;
-        world._coordinator = Some(coordinator);
+        world.coordinator = Some(coordinator);
         world
     }
 
@@ -53,7 +55,7 @@ impl World {
             },
         });
         std::fs::write(directory.path().join("desk.yaml"), manifest.to_string()).unwrap();
-        Self { server, service, directory, _coordinator: None }
+        Self { server, service, directory, coordinator: None }
     }
 
     fn manifest(&self) -> PathBuf {
@@ -267,6 +269,29 @@ async fn killed_while_the_model_thinks_it_is_succeeded_within_a_second_or_two() 
     assert_eq!(events.iter().filter(|kind| *kind == "responded").count(), 1, "{events:?}");
     assert_eq!(events.last().map(String::as_str), Some("completed"), "{events:?}");
     assert!(world.service.is_quiet(), "the model was asked more often than needed");
+}
+
+#[tokio::test]
+async fn killed_while_no_coordinator_runs_it_is_succeeded_once_the_broker_delivers_again() {
+    let mut world = World::start().await;
+    let mut first = world.worker(&[]).await;
+    let (run, id) = world.run().await;
+    let _asked = world.service.next().await;
+    let _second = world.worker(&[]).await;
+    let mut coordinator = world.coordinator.take().unwrap();
+    coordinator.kill();
+    coordinator.end().await;
+
+    let killed = Instant::now();
+    first.kill();
+    let again = world.service.next().await;
+    let taken = killed.elapsed();
+    eprintln!("killed without a coordinator: the survivor asks the model after {taken:?}");
+    assert!(taken < ACK_WAIT + AT_ONCE, "{taken:?}");
+
+    again.say("The letter.");
+    ends_with(run, "The letter.").await;
+    assert_eq!(world.events(&id).await, ["opened", "taken", "responded", "completed"]);
 }
 
 #[tokio::test]

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use protocol::ids::Seq;
+use protocol::ids::{OrchestrationName, Seq};
 
 use super::{Chat, LONG, agent, orchestration, provisioned, until, within};
-use crate::{Expect, Shared, StoreError, Value};
+use crate::{Expect, Plan, Shared, StoreError, Value};
 
 async fn put(broker: &Shared, key: &str, text: &str, expect: Expect) -> Result<u64, StoreError> {
     within("writing", broker.put_value(&orchestration(), key, Bytes::from(text.to_owned()), expect, None)).await
@@ -117,6 +117,90 @@ pub async fn without_a_bucket_values_are_missing(broker: Shared) {
     missing(within("reading", broker.value(&orchestration(), "key")).await.err());
     missing(put(&broker, "key", "x", Expect::Any).await.err());
     missing(within("listing", broker.keys(&orchestration(), "")).await.err());
+}
+
+async fn put_object(broker: &Shared, name: &str, bytes: impl Into<Bytes>) -> Result<(), StoreError> {
+    within("putting", broker.put_object(&orchestration(), name, bytes.into())).await
+}
+
+async fn object(broker: &Shared, name: &str) -> Option<Bytes> {
+    within("getting", broker.object(&orchestration(), name)).await.unwrap()
+}
+
+/// Nothing, next to nothing, and more than fits into a message, with an odd end.
+pub async fn an_object_of_any_size_is_got_back_byte_for_byte(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    for size in [0, 1, 3 * 1024 * 1024, 3 * 1024 * 1024 + 1] {
+        let (name, bytes) = (format!("of-{size}"), (0..size).map(|n| (n % 251) as u8).collect::<Bytes>());
+        assert_eq!(object(&broker, &name).await, None);
+        put_object(&broker, &name, bytes.clone()).await.unwrap();
+        // Without assert_eq: nobody wants to read megabytes.
+        assert!(object(&broker, &name).await == Some(bytes), "{size}");
+    }
+}
+
+/// Whichever is the larger.
+pub async fn an_object_is_replaced_by_the_next_of_its_name(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    put_object(&broker, "other", "other").await.unwrap();
+    for bytes in [Bytes::from("one"), Bytes::from(vec![2; 300_000]), Bytes::new(), Bytes::from("four")] {
+        put_object(&broker, "name", bytes.clone()).await.unwrap();
+        assert!(object(&broker, "name").await == Some(bytes));
+    }
+    assert_eq!(object(&broker, "other").await, Some(Bytes::from("other")));
+}
+
+/// However often it is deleted, and until it is put again.
+pub async fn a_deleted_object_is_absent(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let delete = async |name| within("deleting", broker.delete_object(&orchestration(), name)).await.unwrap();
+    delete("never").await;
+    put_object(&broker, "name", "one").await.unwrap();
+    put_object(&broker, "other", "other").await.unwrap();
+    delete("name").await;
+    delete("name").await;
+    assert_eq!(object(&broker, "name").await, None);
+    put_object(&broker, "name", "two").await.unwrap();
+    assert_eq!(object(&broker, "name").await, Some(Bytes::from("two")));
+    assert_eq!(object(&broker, "other").await, Some(Bytes::from("other")));
+}
+
+/// Not even where one's name begins with the other's.
+pub async fn orchestrations_do_not_share_objects(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let longer: OrchestrationName = "support-2".parse().unwrap();
+    within("provisioning", broker.provision(&Plan::new(longer.clone(), Vec::new()))).await.unwrap();
+    put_object(&broker, "name", "mine").await.unwrap();
+    assert_eq!(within("getting", broker.object(&longer, "name")).await, Ok(None));
+    within("putting", broker.put_object(&longer, "name", Bytes::from("theirs"))).await.unwrap();
+    within("deleting", broker.delete_object(&orchestration(), "name")).await.unwrap();
+    assert_eq!(within("getting", broker.object(&longer, "name")).await, Ok(Some(Bytes::from("theirs"))));
+}
+
+/// What would be a wildcard or two tokens in a subject is a name like any other.
+pub async fn an_object_needs_a_name_and_may_have_any(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let long = "x".repeat(255);
+    let names = ["a.b/c", "*", ">", "a b", "größe", ".", &long];
+    for name in names {
+        put_object(&broker, name, name.to_owned()).await.unwrap();
+    }
+    for name in names {
+        assert_eq!(object(&broker, name).await, Some(Bytes::from(name.to_owned())));
+    }
+    for name in ["", &"x".repeat(256)] {
+        let refused = put_object(&broker, name, "x").await;
+        assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    }
+}
+
+/// Nothing was provisioned.
+pub async fn without_a_bucket_objects_are_missing(broker: Shared) {
+    let missing = |error: Option<StoreError>| assert!(matches!(error, Some(StoreError::Missing(_))), "{error:?}");
+    missing(put_object(&broker, "name", "").await.err());
+    missing(put_object(&broker, "name", "x").await.err());
+    missing(within("getting", broker.object(&orchestration(), "name")).await.err());
+    missing(within("deleting", broker.delete_object(&orchestration(), "name")).await.err());
 }
 
 /// The conversation does not notice.

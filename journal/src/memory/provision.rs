@@ -77,6 +77,7 @@ impl Stream {
             appended: Arc::default(),
             consumers: BTreeMap::new(),
             bucket: Bucket::default(),
+            objects: BTreeMap::new(),
             dead: Vec::new(),
         }
     }

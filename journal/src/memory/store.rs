@@ -1,4 +1,4 @@
-//! Small values, dead letters, purging, the clock.
+//! Small values, objects, dead letters, purging, the clock.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::faults::{Chance, Fault};
 use super::{DeadLetter, Memory, Stream};
+use crate::store::check_object_name;
 use crate::{ConsumerState, Expect, Store, StoreError, Value};
 
 /// An orchestration's values. Revisions count every write and deletion in it, as the sequence of a stream does.
@@ -108,6 +109,29 @@ impl Store for Memory {
             Ok(stream.bucket.values.keys().filter(|key| key.starts_with(prefix)).cloned().collect())
         };
         self.ask_stream(orchestration, read).await
+    }
+
+    async fn put_object(&self, orchestration: &OrchestrationName, name: &str, bytes: Bytes) -> Result<(), StoreError> {
+        check_object_name(name)?;
+        let put = |stream: &mut Stream, _: &mut Chance| {
+            stream.objects.insert(name.to_owned(), bytes);
+            Ok(())
+        };
+        self.ask_stream(orchestration, put).await
+    }
+
+    async fn object(&self, orchestration: &OrchestrationName, name: &str) -> Result<Option<Bytes>, StoreError> {
+        check_object_name(name)?;
+        self.ask_stream(orchestration, |stream, _| Ok(stream.objects.get(name).cloned())).await
+    }
+
+    async fn delete_object(&self, orchestration: &OrchestrationName, name: &str) -> Result<(), StoreError> {
+        check_object_name(name)?;
+        let delete = |stream: &mut Stream, _: &mut Chance| {
+            stream.objects.remove(name);
+            Ok(())
+        };
+        self.ask_stream(orchestration, delete).await
     }
 
     async fn dead_letter(

@@ -1,4 +1,4 @@
-//! An orchestration's streams, consumers and bucket: as they must be, and whether they are.
+//! An orchestration's streams, consumers, bucket and object store: as they must be, and whether they are.
 
 use std::time::Duration;
 
@@ -66,6 +66,11 @@ pub(super) fn bucket_stream(orchestration: &OrchestrationName) -> String {
     format!("KV_{}", subject::bucket(orchestration))
 }
 
+/// The stream behind its object store.
+pub(super) fn object_stream(orchestration: &OrchestrationName) -> String {
+    format!("OBJ_{}", subject::bucket(orchestration))
+}
+
 /// The stream of its dead letters.
 pub(super) fn dead_stream(orchestration: &OrchestrationName) -> String {
     format!("{}-dead", subject::stream(orchestration))
@@ -100,6 +105,19 @@ fn bucket(plan: &Plan) -> Stream {
         allow_rollup: true,
         allow_message_ttl: true,
         deny_delete: true,
+        ..stream(plan)
+    }
+}
+
+/// What NATS clients would create themselves.
+fn objects(plan: &Plan) -> Stream {
+    let bucket = subject::bucket(&plan.orchestration);
+    Stream {
+        name: object_stream(&plan.orchestration),
+        description: Some(format!("What of {} is too large for a message", plan.orchestration)),
+        subjects: vec![format!("$O.{bucket}.C.>"), format!("$O.{bucket}.M.>")],
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
         ..stream(plan)
     }
 }
@@ -264,6 +282,7 @@ impl Nats {
         let mut things = vec![
             Thing::stream("stream", &journal(plan))?,
             Thing::stream("bucket", &bucket(plan))?,
+            Thing::stream("object store", &objects(plan))?,
             Thing::stream("stream", &dead(plan))?,
             Thing::stream("stream", &tick(plan))?,
         ];

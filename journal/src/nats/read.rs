@@ -10,7 +10,7 @@ use protocol::ids::{ConversationId, OrchestrationName, Ordinal, Seq};
 use protocol::subject::{self, EntrySubject};
 use protocol::wire::Stored;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::message::read;
@@ -43,12 +43,21 @@ pub(super) struct StreamState {
 impl Link {
     /// The last message under a filter, from the leader.
     pub(super) async fn last_from_leader(&self, stream: &str, filter: &str) -> Result<Option<Stored>, Failure> {
+        self.one_from_leader(stream, &json!({ "last_by_subj": filter })).await
+    }
+
+    /// The first message under a filter from a sequence on, from the leader.
+    pub(super) async fn next_from_leader(&self, stream: &str, filter: &str, from: Seq) -> Result<Option<Stored>, Failure> {
+        self.one_from_leader(stream, &json!({ "next_by_subj": filter, "seq": from })).await
+    }
+
+    async fn one_from_leader(&self, stream: &str, which: &Json) -> Result<Option<Stored>, Failure> {
         #[derive(Deserialize)]
         struct Answer {
             message: RawMessage,
         }
         let verb = format!("STREAM.MSG.GET.{stream}");
-        match self.api::<Answer>(&verb, &json!({ "last_by_subj": filter })).await {
+        match self.api::<Answer>(&verb, which).await {
             Ok(answer) => {
                 let message = StreamMessage::try_from(answer.message);
                 message.map(|message| Some(read(message))).map_err(|error| Failure::Invalid(error.to_string()))

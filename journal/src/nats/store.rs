@@ -1,4 +1,4 @@
-//! Values in a key-value bucket (as `nats kv` shows it), dead letters, purging, the broker's clock.
+//! Values in a key-value bucket (as `nats kv` shows it), objects, dead letters, purging, the broker's clock.
 
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use super::Nats;
 use super::append::{Verdict, verdict};
 use super::message::{header_bytes, outgoing};
+use super::objects::{Place, bounded};
 use super::provision::{MESSAGE_BYTES_MAX, bucket_stream, dead_stream, tick_stream};
 use super::request::{Failure, Link, TRY_AT_MOST, code};
 use crate::{ConsumerState, Expect, Store, StoreError, Value};
@@ -86,6 +87,18 @@ impl Store for Nats {
         let mut names: Vec<_> = names.filter(|key| key.starts_with(prefix)).map(str::to_owned).collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    async fn put_object(&self, orchestration: &OrchestrationName, name: &str, bytes: Bytes) -> Result<(), StoreError> {
+        bounded(self.link.put_object(&Place::new(orchestration, name)?, &bytes)).await
+    }
+
+    async fn object(&self, orchestration: &OrchestrationName, name: &str) -> Result<Option<Bytes>, StoreError> {
+        bounded(self.link.object(&Place::new(orchestration, name)?)).await
+    }
+
+    async fn delete_object(&self, orchestration: &OrchestrationName, name: &str) -> Result<(), StoreError> {
+        bounded(self.link.delete_object(&Place::new(orchestration, name)?)).await
     }
 
     async fn dead_letter(
@@ -223,7 +236,7 @@ impl Link {
     }
 
     /// Stores a message that nothing is expected of.
-    async fn store(&self, stream: &str, subject: &str, headers: HeaderMap, bytes: Bytes) -> Result<Seq, StoreError> {
+    pub(super) async fn store(&self, stream: &str, subject: &str, headers: HeaderMap, bytes: Bytes) -> Result<Seq, StoreError> {
         stored(self.publish(stream, subject, headers, bytes, Seq(0)).await?)
     }
 
@@ -236,8 +249,8 @@ impl Link {
         Ok(verdict)
     }
 
-    /// Deletes what a filter matches below a sequence.
-    async fn purge(&self, stream: &str, filter: &str, below: u64) -> Result<(), Failure> {
+    /// Deletes what a filter matches below a sequence; below 0, all of it.
+    pub(super) async fn purge(&self, stream: &str, filter: &str, below: u64) -> Result<(), Failure> {
         self.api::<Json>(&format!("STREAM.PURGE.{stream}"), &json!({ "filter": filter, "seq": below })).await.map(drop)
     }
 }
@@ -253,7 +266,7 @@ fn stored(verdict: Verdict) -> Result<Seq, StoreError> {
 }
 
 /// A failure of a stream's, where "there is no stream" is said as such.
-fn missing_stream<T>(result: Result<T, Failure>, stream: &str) -> Result<T, StoreError> {
+pub(super) fn missing_stream<T>(result: Result<T, Failure>, stream: &str) -> Result<T, StoreError> {
     result.map_err(|failure| if failure.is(code::STREAM_NOT_FOUND) { StoreError::Missing(stream.to_owned()) } else { failure.into() })
 }
 
