@@ -37,7 +37,8 @@ impl Running {
     /// # Errors
     /// That nothing runs there.
     pub fn read(data: &Path) -> anyhow::Result<Self> {
-        let nothing = || format!("no `baton dev` runs with the data directory {}: start one, or name the broker with --nats", data.display());
+        let nothing =
+            || format!("no `baton dev` runs with the data directory {}: start one, or name the broker with --nats", data.display());
         let text = std::fs::read_to_string(Self::path(data)).with_context(nothing)?;
         serde_json::from_str(&text).with_context(nothing)
     }
@@ -53,13 +54,17 @@ fn alone_in(data: &Path) -> anyhow::Result<File> {
     let shown = data.display();
     std::fs::create_dir_all(data).with_context(|| format!("the data directory {shown} cannot be made: choose another one with --data"))?;
     let path = data.join("dev.lock");
-    let lock = File::create(&path).with_context(|| format!("{} cannot be written: choose another directory with --data", path.display()))?;
+    let lock =
+        File::create(&path).with_context(|| format!("{} cannot be written: choose another directory with --data", path.display()))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("{} cannot be locked", path.display())),
         Err(TryLockError::WouldBlock) => {
-            let what = Running::read(data).map(|running| format!(", with {} at {}", running.orchestration, running.nats)).unwrap_or_default();
-            bail!("a `baton dev` runs in {shown} already{what}: talk to it with `baton run --data {shown}`, end it, or choose another directory with --data")
+            let what =
+                Running::read(data).map(|running| format!(", with {} at {}", running.orchestration, running.nats)).unwrap_or_default();
+            bail!(
+                "a `baton dev` runs in {shown} already{what}: talk to it with `baton run --data {shown}`, end it, or choose another directory with --data"
+            )
         }
     }
 }
@@ -105,5 +110,7 @@ fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path) {
         output::note(&format!("  {:<24} pid {}", process.name, process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())));
     }
     let data = data.display();
-    output::note(&format!("\nTalk to it from another terminal: baton run --data {data} \"Hello\"\nLogs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"));
+    output::note(&format!(
+        "\nTalk to it from another terminal: baton run --data {data} \"Hello\"\nLogs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"
+    ));
 }

@@ -16,7 +16,8 @@ pub(crate) async fn command(args: ListArgs, out: Output) -> anyhow::Result<ExitC
     let (broker, orchestration) = connect::target(&args.target, &process).await?;
     let client = Client::new(broker, orchestration.clone(), Side::Client, process);
     let query = ListQuery { agent: args.agent, phase: args.phase, idle_secs: args.idle, limit: Some(args.limit) };
-    let listed = client.list(&query).await.with_context(|| format!("the conversations of orchestration {orchestration} cannot be listed"))?;
+    let listed =
+        client.list(&query).await.with_context(|| format!("the conversations of orchestration {orchestration} cannot be listed"))?;
     let now_ms = client.status().await.map(|status| status.now_ms).unwrap_or_default();
     out.result(&listed, |listed| text(listed, now_ms))?;
     Ok(ExitCode::SUCCESS)

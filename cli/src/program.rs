@@ -16,7 +16,13 @@ use crate::output;
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Logs and traces of a program; `namespace` is the orchestration.
-pub(crate) fn telemetry(log: &LogArgs, service: &str, namespace: Option<String>, instance: &str, default: &'static str) -> anyhow::Result<Guard> {
+pub(crate) fn telemetry(
+    log: &LogArgs,
+    service: &str,
+    namespace: Option<String>,
+    instance: &str,
+    default: &'static str,
+) -> anyhow::Result<Guard> {
     let settings = Settings {
         service: service.to_owned(),
         namespace,

@@ -40,7 +40,8 @@ fn as_json(conversation: &Conversation) -> Json {
 }
 
 fn entry_json(entry: &Entry) -> Json {
-    let events: Vec<Json> = entry.numbered().map(|(id, event)| json!({ "id": id, "kind": event.kind(), "data": event.to_json() })).collect();
+    let events: Vec<Json> =
+        entry.numbered().map(|(id, event)| json!({ "id": id, "kind": event.kind(), "data": event.to_json() })).collect();
     json!({
         "ordinal": entry.ordinal(),
         "seq": entry.seq,
@@ -65,7 +66,15 @@ fn text(conversation: &Conversation) -> String {
     }
     for entry in conversation.entries() {
         let head = &entry.head;
-        let _ = writeln!(text, "\n{:>4}  {:<13} by {} ({})  epoch {}", entry.ordinal(), head.kind, head.subject.from, head.process, entry.epoch());
+        let _ = writeln!(
+            text,
+            "\n{:>4}  {:<13} by {} ({})  epoch {}",
+            entry.ordinal(),
+            head.kind,
+            head.subject.from,
+            head.process,
+            entry.epoch()
+        );
         for event in &entry.events {
             let _ = writeln!(text, "      {:<13} {}", event.kind(), summary(event));
         }
@@ -74,7 +83,8 @@ fn text(conversation: &Conversation) -> String {
         let _ = writeln!(text, "\nwaits for {}: request {}", request.audience, request.id);
     }
     if let Err((ordinal, illegal)) = conversation.verify() {
-        let why = illegal.map_or_else(|| "it states something else than the entries before it make".to_owned(), |illegal| illegal.to_string());
+        let why =
+            illegal.map_or_else(|| "it states something else than the entries before it make".to_owned(), |illegal| illegal.to_string());
         let _ = writeln!(text, "\nINCONSISTENT at entry {ordinal}: {why}");
     }
     text.trim_end().to_owned()

@@ -157,7 +157,9 @@ fn say(line: &Line, out: Output, pids: Option<&Pids>, margin: usize) {
 async fn answer(replies: &mut Replies, question: &Question, prompt: &str, out: Output) -> anyhow::Result<Option<Answer>> {
     if out.is_json() {
         let Question { request, kind, agent, text, call, .. } = question;
-        output::line(&json!({ "kind": "request", "request": request, "asks": kind, "agent": agent, "text": text, "call": call }).to_string());
+        output::line(
+            &json!({ "kind": "request", "request": request, "asks": kind, "agent": agent, "text": text, "call": call }).to_string(),
+        );
     }
     if question.kind == RequestKind::Question {
         return Ok(replies.next(prompt, out).await?.map(Answer::Text));

@@ -31,9 +31,7 @@ pub(crate) fn command(args: ManifestArgs, out: Output) -> anyhow::Result<ExitCod
             errors: Vec::new(),
             warnings: strings(&checked.warnings),
         },
-        Err(problems) => {
-            Report { is_valid: false, orchestration: None, revision: None, errors: strings(&problems), warnings: Vec::new() }
-        }
+        Err(problems) => Report { is_valid: false, orchestration: None, revision: None, errors: strings(&problems), warnings: Vec::new() },
     };
     if out.is_json() {
         output::line(&serde_json::to_string(&report)?);

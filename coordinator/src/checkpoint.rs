@@ -59,7 +59,10 @@ fn chunk_key(slot: u8, chunk: u32) -> String {
 ///
 /// # Errors
 /// [`StoreError`] when the broker could not be asked.
-pub async fn load(store: &(impl Store + ?Sized), name: &OrchestrationName) -> Result<Option<(Seq, Vec<(ConversationId, Row)>)>, StoreError> {
+pub async fn load(
+    store: &(impl Store + ?Sized),
+    name: &OrchestrationName,
+) -> Result<Option<(Seq, Vec<(ConversationId, Row)>)>, StoreError> {
     let mut heads = Vec::new();
     for slot in 0..2 {
         heads.extend(head(store, name, slot).await?.map(|head| (head.seq, head.chunks, slot)));

@@ -74,7 +74,10 @@ enum Progress {
     Began,
     /// It catches up with what was stored before this time, by the broker's clock. It has, once an entry is newer, or when
     /// none comes any more until then.
-    Behind { began_ms: u64, quiet_at: Instant },
+    Behind {
+        began_ms: u64,
+        quiet_at: Instant,
+    },
     CaughtUp,
 }
 

@@ -276,7 +276,9 @@ async fn the_work_of_a_worker_that_was_killed_is_handed_out_again_within_a_secon
     assert!(after_ms < 1000, "{after_ms} ms");
     let lost = read(&memory, "lost").await;
     lost.verify().unwrap();
-    assert!(matches!(lost.last().unwrap().events[..], [Event::Redispatched(ref event)] if event.turn == 0 && event.reason == "worker process w-1 died"));
+    assert!(
+        matches!(lost.last().unwrap().events[..], [Event::Redispatched(ref event)] if event.turn == 0 && event.reason == "worker process w-1 died")
+    );
     // Held work, backlog, and what was handed out again and not delivered yet are left alone.
     sleep(Duration::from_mins(5)).await;
     assert_eq!(memory.stored(&name()).len(), 4);
@@ -335,7 +337,8 @@ async fn work_that_nobody_holds_is_found_even_if_its_worker_was_never_heard() {
     for id in ["lost", "held", "moved", "asked"] {
         write(&memory, id, opened("triage"), &Fixed::default()).await;
     }
-    let items = [nobody.next(4).await.unwrap(), nobody.next(3).await.unwrap(), nobody.next(2).await.unwrap(), nobody.next(1).await.unwrap()];
+    let items =
+        [nobody.next(4).await.unwrap(), nobody.next(3).await.unwrap(), nobody.next(2).await.unwrap(), nobody.next(1).await.unwrap()];
     write(&memory, "moved", transferred("triage", "refund"), &Fixed::default()).await;
     write(&memory, "asked", asked("triage", None), &Fixed::default()).await;
     let survivor = Worker::start(&memory, "w-1").await;
@@ -486,7 +489,9 @@ async fn a_coordinator_waits_for_its_broker() {
 #[tokio::test(start_paused = true)]
 async fn a_name_that_nobody_registered_is_an_error_with_a_way_out() {
     let memory = broker().await;
-    let run = |orchestrations| Coordinator::new(Arc::new(memory.client()), process("k-1"), Config::new(orchestrations)).run(CancellationToken::new());
+    let run = |orchestrations| {
+        Coordinator::new(Arc::new(memory.client()), process("k-1"), Config::new(orchestrations)).run(CancellationToken::new())
+    };
     let error = run(vec![Served::Registered(name())]).await.unwrap_err().to_string();
     assert!(error.contains("baton coordinator --manifest"), "{error}");
     assert!(matches!(run(Vec::new()).await, Err(CoordinatorError::NothingToServe)));

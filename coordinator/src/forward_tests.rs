@@ -31,10 +31,12 @@ fn outbox(story: &Story) -> Outbox {
 /// What is sent at a moment: conversation and request.
 fn next(outbox: &mut Outbox, story: &Story, ms: u64) -> Vec<(String, String)> {
     let sent = outbox.next(&story.ledger, at(ms));
-    sent.into_iter().map(|(gateway, sent)| {
-        assert_eq!(gateway, process("gw-1"));
-        (sent.conversation.to_string(), sent.request.to_string())
-    }).collect()
+    sent.into_iter()
+        .map(|(gateway, sent)| {
+            assert_eq!(gateway, process("gw-1"));
+            (sent.conversation.to_string(), sent.request.to_string())
+        })
+        .collect()
 }
 
 fn one(id: &str, asked: &str) -> Vec<(String, String)> {

@@ -28,13 +28,29 @@ pub(crate) type Consumers = BTreeMap<AgentName, Option<ConsumerState>>;
 pub(crate) enum Done {
     /// The broker's time, in milliseconds since the Unix epoch.
     Ticked(Result<u64, StoreError>),
-    Probed { process: ProcessId, probe: Probe, delivered: BTreeMap<AgentName, Seq> },
+    Probed {
+        process: ProcessId,
+        probe: Probe,
+        delivered: BTreeMap<AgentName, Seq>,
+    },
     Looked(Consumers),
-    Answered { question: Question, answers: Vec<HoldsAnswer> },
-    Acted { conversation: ConversationId, acted: Result<Acted, ActError> },
-    Forwarded { gateway: ProcessId, is_there: bool },
+    Answered {
+        question: Question,
+        answers: Vec<HoldsAnswer>,
+    },
+    Acted {
+        conversation: ConversationId,
+        acted: Result<Acted, ActError>,
+    },
+    Forwarded {
+        gateway: ProcessId,
+        is_there: bool,
+    },
     Provisioned,
-    Stored { seq: Seq, stored: Result<(), CheckpointError> },
+    Stored {
+        seq: Seq,
+        stored: Result<(), CheckpointError>,
+    },
 }
 
 pub(crate) async fn tick(actor: Arc<Actor>) -> Done {

@@ -3,8 +3,8 @@ use protocol::brief::{Fixed, Phase};
 
 use super::*;
 use crate::story::{
-    START_MS, Story, agent, approvals, asked, completed, conversation, decided, deferred, handed_back, opened, process, redispatched, replied, request,
-    revision, said, taken, to, transferred,
+    START_MS, Story, agent, approvals, asked, completed, conversation, decided, deferred, handed_back, opened, process, redispatched,
+    replied, request, revision, said, taken, to, transferred,
 };
 
 fn bounded() -> Fixed {
@@ -65,7 +65,8 @@ fn an_entry_seen_before_changes_nothing() {
 fn the_epoch_begins_with_work_items_and_takeovers_and_the_turn_with_its_first_work_item() {
     let mut story = Story::new(bounded());
     let mut seen = Vec::new();
-    let lines = [opened("triage"), taken("triage"), redispatched("triage", 0), said(), transferred("triage", "refund"), handed_back("refund")];
+    let lines =
+        [opened("triage"), taken("triage"), redispatched("triage", 0), said(), transferred("triage", "refund"), handed_back("refund")];
     for line in lines {
         story.tell("c1", line);
         let row = row(&story, "c1");
@@ -171,7 +172,8 @@ fn nothing_is_left_of_an_erased_conversation() {
     assert_eq!(story.ledger.seq(), Seq(3));
 }
 
-type Indexes = (BTreeSet<(u64, ConversationId)>, BTreeMap<AgentName, BTreeSet<(Seq, ConversationId)>>, BTreeMap<ProcessId, BTreeSet<ConversationId>>);
+type Indexes =
+    (BTreeSet<(u64, ConversationId)>, BTreeMap<AgentName, BTreeSet<(Seq, ConversationId)>>, BTreeMap<ProcessId, BTreeSet<ConversationId>>);
 
 /// All there is about open conversations.
 fn state(ledger: &Ledger) -> (Seq, Vec<(ConversationId, Arc<Row>)>, Indexes) {

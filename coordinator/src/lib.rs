@@ -5,8 +5,8 @@
 
 pub mod checkpoint;
 pub mod forward;
-pub mod ledger;
 pub mod lease;
+pub mod ledger;
 pub mod presence;
 pub mod query;
 pub mod watch;
@@ -155,7 +155,14 @@ impl Coordinator {
         for orchestration in self.config.orchestrations.clone() {
             let is_ready = Sender::new(false);
             ready.push(is_ready.subscribe());
-            served.spawn(start::serve(self.broker.clone(), self.process.clone(), self.config.clone(), orchestration, is_ready, stop.clone()));
+            served.spawn(start::serve(
+                self.broker.clone(),
+                self.process.clone(),
+                self.config.clone(),
+                orchestration,
+                is_ready,
+                stop.clone(),
+            ));
         }
         let all_ready = async {
             for is_ready in &mut ready {

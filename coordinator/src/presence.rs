@@ -72,14 +72,7 @@ impl Presence {
 
     /// A heartbeat was heard.
     pub fn heard(&mut self, beat: Heartbeat, at: Duration) {
-        let fresh = || Process {
-            beats: BTreeMap::new(),
-            since: at,
-            silent_ticks: 0,
-            probe_at: at,
-            probing: None,
-            missing: None,
-        };
+        let fresh = || Process { beats: BTreeMap::new(), since: at, silent_ticks: 0, probe_at: at, probing: None, missing: None };
         let process = self.processes.entry(beat.process.clone()).or_insert_with(fresh);
         process.beats.insert(beat.agent.clone(), beat);
         process.silent_ticks = 0;

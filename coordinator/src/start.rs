@@ -15,9 +15,9 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::Actor;
 use crate::driver::Driver;
-use crate::ledger::Ledger;
 use crate::input::QUEUE;
 use crate::lease::Lease;
+use crate::ledger::Ledger;
 use crate::query::VERBS;
 use crate::{Config, CoordinatorError, Served, checkpoint};
 
@@ -53,11 +53,8 @@ pub(crate) async fn serve(
 
 /// Registers this process and the verbs it answers, for `nats service ls`.
 async fn register(broker: Shared, orchestration: OrchestrationName, process: ProcessId) {
-    let endpoint = |verb: &str| Endpoint {
-        name: verb.to_owned(),
-        subject: subject::coordinator(&orchestration, verb),
-        queue_group: QUEUE.to_owned(),
-    };
+    let endpoint =
+        |verb: &str| Endpoint { name: verb.to_owned(), subject: subject::coordinator(&orchestration, verb), queue_group: QUEUE.to_owned() };
     let service = Service {
         name: "coordinator".to_owned(),
         process,

@@ -6,8 +6,8 @@ use protocol::brief::{Fixed, Phase};
 use protocol::conversation::{Conversation, Draft, Prepared};
 use protocol::entry::{Head, Trace};
 use protocol::event::{
-    Asked, Audience, Completed, CompletedBecause, Decided, Deferred, Erased, Event, HandedBack, Opened, Redispatched, Replied, RequestKind, Said, Taken,
-    Transferred, Verdict,
+    Asked, Audience, Completed, CompletedBecause, Decided, Deferred, Erased, Event, HandedBack, Opened, Redispatched, Replied, RequestKind,
+    Said, Taken, Transferred, Verdict,
 };
 use protocol::ids::{AgentName, ConversationId, EntryId, EventId, ProcessId, RequestId, Revision, Seq, Writer};
 use protocol::presence::Heartbeat;
@@ -82,7 +82,8 @@ pub(crate) fn replied(target: &str, id: &str) -> Line {
 }
 
 pub(crate) fn decided(class: Class, id: &str) -> Line {
-    let decision = Decided { request: request(id), verdict: Verdict::Approved, arguments_hash: None, note: String::new(), by: String::new() };
+    let decision =
+        Decided { request: request(id), verdict: Verdict::Approved, arguments_hash: None, note: String::new(), by: String::new() };
     (class, Writer::Gateway, vec![decision.into()])
 }
 

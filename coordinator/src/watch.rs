@@ -168,7 +168,8 @@ impl Watch {
 /// Questions about all suspects, each small enough to be asked.
 fn questions(presence: &Presence, agent: &AgentName, suspects: &[(ConversationId, Seq)], death: Option<&(ProcessId, Seq)>) -> Vec<Act> {
     let awaited = presence.protecting(agent);
-    let question = |suspects: &[_]| Question { agent: agent.clone(), suspects: suspects.to_vec(), awaited: awaited.clone(), death: death.cloned() };
+    let question =
+        |suspects: &[_]| Question { agent: agent.clone(), suspects: suspects.to_vec(), awaited: awaited.clone(), death: death.cloned() };
     suspects.chunks(ASKED_MAX).map(|suspects| Act::Ask(question(suspects))).collect()
 }
 

@@ -7,8 +7,8 @@ use protocol::ids::Writer;
 use super::*;
 use crate::presence::Probe;
 use crate::story::{
-    START_MS, Story, agent, approvals, asked, beat, completed, conversation, deferred, handed_back, opened, process, redispatched, request, revision,
-    said, taken, to, transferred,
+    START_MS, Story, agent, approvals, asked, beat, completed, conversation, deferred, handed_back, opened, process, redispatched, request,
+    revision, said, taken, to, transferred,
 };
 
 const GRACE_MS: u64 = 8000;

@@ -23,13 +23,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use protocol::conversation::{Conversation, FoldError, Partial, Prepared};
-use protocol::ids::{AgentName, ConversationId, Ordinal, OrchestrationName, Seq};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal, Seq};
 use protocol::wire::Stored;
 
 pub use append::{Append, Refusal};
 pub use bus::{Bus, Connection, Delivery, RequestError};
 pub use follow::{Follow, FollowError, Scope, Start};
-pub use provision::{Plan, Provision, Provisioned, ProvisionError};
+pub use provision::{Plan, Provision, ProvisionError, Provisioned};
 pub use store::{ConsumerState, Expect, Store, StoreError, Value};
 pub use work::{Settle, WorkError, WorkItem, WorkSource};
 

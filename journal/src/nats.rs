@@ -24,7 +24,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use protocol::conversation::Prepared;
-use protocol::ids::{AgentName, ConversationId, Ordinal, OrchestrationName};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal};
 use protocol::subject;
 use protocol::wire::Stored;
 

@@ -71,7 +71,9 @@ pub enum ProvisionError {
     #[error("{0} does not exist: is the orchestration provisioned? (`baton coordinator` does it)")]
     Missing(String),
     /// Something is there and differs.
-    #[error("{what} exists, but its {setting} is {found} and must be {expected}: change it with the nats command, or give the orchestration another name")]
+    #[error(
+        "{what} exists, but its {setting} is {found} and must be {expected}: change it with the nats command, or give the orchestration another name"
+    )]
     Differs {
         /// The stream, consumer, bucket or object store.
         what: String,

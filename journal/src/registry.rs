@@ -41,7 +41,10 @@ fn key(revision: &Revision) -> String {
 /// [`RegistryError`].
 pub async fn register(store: &(impl Store + ?Sized), orchestration: &Orchestration) -> Result<(), RegistryError> {
     let name = orchestration.name();
-    let unreadable = |problem: serde_json::Error| RegistryError::Unreadable { revision: orchestration.revision().to_string(), problem: problem.to_string() };
+    let unreadable = |problem: serde_json::Error| RegistryError::Unreadable {
+        revision: orchestration.revision().to_string(),
+        problem: problem.to_string(),
+    };
     let bytes = orchestration.canonical().map_err(unreadable)?;
     match store.put_value(name, &key(orchestration.revision()), bytes.into(), Expect::Absent, None).await {
         Ok(_) | Err(StoreError::Conflict { .. }) => {}

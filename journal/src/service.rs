@@ -50,7 +50,9 @@ impl Service {
         let started = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
         let mut questions = Vec::new();
         for verb in ["PING", "INFO", "STATS"] {
-            for subject in [format!("$SRV.{verb}"), format!("$SRV.{verb}.{}", self.name), format!("$SRV.{verb}.{}.{}", self.name, self.process)] {
+            for subject in
+                [format!("$SRV.{verb}"), format!("$SRV.{verb}.{}", self.name), format!("$SRV.{verb}.{}.{}", self.name, self.process)]
+            {
                 questions.push(bus.listen(&subject, None).await?);
             }
         }

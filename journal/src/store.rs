@@ -74,7 +74,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     async fn delete_object(&self, orchestration: &OrchestrationName, name: &str) -> Result<(), StoreError>;
 
     /// Keeps an entry nobody could use, with the reason.
-    async fn dead_letter(&self, orchestration: &OrchestrationName, agent: &AgentName, entry: &Stored, reason: &str) -> Result<(), StoreError>;
+    async fn dead_letter(
+        &self,
+        orchestration: &OrchestrationName,
+        agent: &AgentName,
+        entry: &Stored,
+        reason: &str,
+    ) -> Result<(), StoreError>;
 
     /// An agent's consumer; none where it does not exist.
     async fn consumer_state(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Option<ConsumerState>, StoreError>;

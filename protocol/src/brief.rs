@@ -281,9 +281,7 @@ impl Brief {
             // All that a caller can say of the end is that there will be nothing more from them.
             Event::Completed(event) => by_owner || (step.from.is_caller() && event.because == CompletedBecause::UserEnded),
             Event::Said(_) | Event::Replied(_) | Event::Decided(_) | Event::Claimed(_) | Event::Interrupted(_) => step.from.is_caller(),
-            Event::Redispatched(_) | Event::Reassigned(_) | Event::Snapshotted(_) | Event::Erased(_) => {
-                *step.from == Writer::Coordinator
-            }
+            Event::Redispatched(_) | Event::Reassigned(_) | Event::Snapshotted(_) | Event::Erased(_) => *step.from == Writer::Coordinator,
             Event::Cancelled(_) => step.from.is_caller() || *step.from == Writer::Coordinator,
             // A newer version's rules are its own.
             Event::Unknown { .. } => true,

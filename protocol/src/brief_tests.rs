@@ -116,12 +116,13 @@ fn working() -> Brief {
 }
 
 fn waiting(kind: RequestKind, audience: Audience) -> Brief {
-    after(&working(), 1, &Class::Ask, "triage", &[responded(1), asked(kind, audience)]).map(|mut brief| {
-        // The request of these tests is 1.0 wherever it stands in its entry.
-        brief.requests[0].id = request(1);
-        brief
-    })
-    .unwrap()
+    after(&working(), 1, &Class::Ask, "triage", &[responded(1), asked(kind, audience)])
+        .map(|mut brief| {
+            // The request of these tests is 1.0 wherever it stands in its entry.
+            brief.requests[0].id = request(1);
+            brief
+        })
+        .unwrap()
 }
 
 fn ended() -> Brief {
@@ -368,7 +369,8 @@ fn what_is_counted_and_when_it_begins_anew() {
 #[test]
 fn counters_at_their_end_stay_there() {
     let mut brief = working();
-    (brief.attempts, brief.handoffs, brief.user_turns, brief.continuations, brief.model_calls) = (u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX);
+    (brief.attempts, brief.handoffs, brief.user_turns, brief.continuations, brief.model_calls) =
+        (u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX);
     assert_eq!(after(&brief, 1, &Class::Note, "triage", &[taken()]).unwrap().attempts, u32::MAX);
     assert_eq!(after(&brief, 1, &Class::Note, "triage", &[responded(0)]).unwrap().model_calls, u32::MAX);
     assert_eq!(after(&brief, 1, &to("refund"), "triage", &[transferred("refund")]).unwrap().handoffs, u32::MAX);

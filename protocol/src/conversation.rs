@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::brief::{Brief, Fixed, Illegal, OpenRequest, Phase, Step};
 use crate::entry::{Entry, Head, Trace, VERSION, hash};
 use crate::event::{Event, Numbered};
-use crate::ids::{AgentName, ConversationId, EntryId, EventId, Hash, Ordinal, OrchestrationName, ProcessId, Revision, Seq, Writer};
+use crate::ids::{AgentName, ConversationId, EntryId, EventId, Hash, OrchestrationName, Ordinal, ProcessId, Revision, Seq, Writer};
 use crate::subject::{Class, EntrySubject};
 use crate::wire::v1::{Carried, Payload, Record, State};
 use crate::wire::{DecodeError, HEADER_BYTES_MAX, Headers, Message, RECENT_MAX, SEAL_BYTES, Stored, header};
@@ -388,7 +388,16 @@ impl Conversation {
             from: draft.from,
         };
         let kind = draft.events.last().map_or_else(String::new, |event| event.kind().to_owned());
-        let head = Head { subject, id: draft.id, kind, epoch: self.tail.epoch, process: draft.process, revision: draft.revision, brief, trace: draft.trace };
+        let head = Head {
+            subject,
+            id: draft.id,
+            kind,
+            epoch: self.tail.epoch,
+            process: draft.process,
+            revision: draft.revision,
+            brief,
+            trace: draft.trace,
+        };
         let (record, carry) = self.record(draft.events)?;
         let bytes = record.encode()?;
         // What no reader takes must never be written: it would hold its conversation up for ever.

@@ -6,7 +6,8 @@ use proptest::strategy::ValueTree as _;
 
 use super::*;
 use crate::event::{
-    Asked, Audience, Call, Decided, Erased, Message as Said1, Opened, RequestKind, Responded, Returned, Said, Snapshotted, Transferred, Verdict,
+    Asked, Audience, Call, Decided, Erased, Message as Said1, Opened, RequestKind, Responded, Returned, Said, Snapshotted, Transferred,
+    Verdict,
 };
 use crate::event::{Cancelled, HistoryOption, Role};
 use crate::walk::{Walk, agent, draft, revision, to, walks};
@@ -226,10 +227,7 @@ fn a_missing_stretch_is_named() {
         let mut some = stored.clone();
         some.remove(missing);
         let first = missing.checked_sub(1).map_or(0, |before| sealed[before] + 1);
-        assert_eq!(
-            partial.clone().complete(&some),
-            Err(FoldError::Gap { conversation: walk.conversation.id().clone(), missing: first })
-        );
+        assert_eq!(partial.clone().complete(&some), Err(FoldError::Gap { conversation: walk.conversation.id().clone(), missing: first }));
     }
 }
 
@@ -377,10 +375,13 @@ fn nobody_interrupts_while_an_intent_is_unresolved() {
     let me = || Writer::Agent(agent("triage"));
     let interrupted = |walk: &Walk| {
         let event = crate::event::Interrupted { text: "stop".to_owned() };
-        walk.conversation.prepare(draft(walk.conversation.tail().next, to(&agent("triage")), Writer::Client, vec![event.into()])).map(|_| ())
+        walk.conversation
+            .prepare(draft(walk.conversation.tail().next, to(&agent("triage")), Writer::Client, vec![event.into()]))
+            .map(|_| ())
     };
     let call = |id: &str| Call { id: id.to_owned(), name: "pay".to_owned(), arguments: String::new() };
-    let returned = |id: &str| Event::from(Returned { call: id.to_owned(), tool: "pay".to_owned(), content: String::new(), is_error: false });
+    let returned =
+        |id: &str| Event::from(Returned { call: id.to_owned(), tool: "pay".to_owned(), content: String::new(), is_error: false });
     let responded = || Event::from(Responded { calls: vec![call("a"), call("b")], ..Responded::default() });
     // Calls that have no intent have done nothing.
     walk.write(Class::Note, me(), vec![responded(), crate::event::HandedBack { by: "w-1".parse().unwrap(), reason: String::new() }.into()]);

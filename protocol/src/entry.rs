@@ -65,10 +65,9 @@ impl Head {
             process: get(header::PROCESS)?.parse().map_err(DecodeError::malformed)?,
             revision: get(header::REVISION)?.parse().map_err(DecodeError::malformed)?,
             brief: serde_json::from_str(get(header::BRIEF)?).map_err(DecodeError::malformed)?,
-            trace: headers.get(header::TRACEPARENT).map(|parent| Trace {
-                parent: parent.to_owned(),
-                state: headers.get(header::TRACESTATE).map(str::to_owned),
-            }),
+            trace: headers
+                .get(header::TRACEPARENT)
+                .map(|parent| Trace { parent: parent.to_owned(), state: headers.get(header::TRACESTATE).map(str::to_owned) }),
         })
     }
 

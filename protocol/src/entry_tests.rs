@@ -32,7 +32,8 @@ fn a_newer_version_is_told_from_nonsense_before_its_body_is_looked_at() {
 fn an_entry_that_contradicts_itself_is_none() {
     let stored = &walk().stored[1];
     assert!(Entry::decode(stored).is_ok());
-    let huge = format!("{{\"owner\":\"triage\",\"phase\":\"working\",\"turn\":0,\"user_turns\":1,\"x\":\"{}\"}}", "x".repeat(HEADER_BYTES_MAX));
+    let huge =
+        format!("{{\"owner\":\"triage\",\"phase\":\"working\",\"turn\":0,\"user_turns\":1,\"x\":\"{}\"}}", "x".repeat(HEADER_BYTES_MAX));
     let wrong = [
         (header::KIND, "replied"),
         (header::RECORD, "8Mu0Ci0ZjkQk6hO-kZkzYG54ogfL88Vd5PGIMkzoxFo"),

@@ -82,10 +82,15 @@ fn case_15_others_tools_are_not_seen() {
         transferred("refund", Some("c2"), HistoryOption::None),
     ];
     hand_over(&mut walk, "refund", events);
-    check(&walk, "refund", &[], "
+    check(
+        &walk,
+        "refund",
+        &[],
+        "
         user: help
         assistant TRIAGE: Over to refunds.
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -94,10 +99,15 @@ fn case_16_text_with_a_transfer_is_seen_once() {
     let events = vec![responded("One moment.", &[("c1", "transfer_to_refund")]), transferred("refund", Some("c1"), HistoryOption::None)];
     hand_over(&mut walk, "refund", events);
     for reader in ["refund", "order-status"] {
-        check(&walk, reader, &[], "
+        check(
+            &walk,
+            reader,
+            &[],
+            "
             user: help
             assistant TRIAGE: One moment.
-        ");
+        ",
+        );
     }
 }
 
@@ -105,23 +115,38 @@ fn case_16_text_with_a_transfer_is_seen_once() {
 #[test]
 fn case_17_handed_back_silently_an_agent_sees_the_task_and_its_own_turn() {
     let mut walk = opened();
-    hand_over(&mut walk, "refund", vec![responded("", &[("c1", "transfer_to_refund")]), transferred("refund", Some("c1"), HistoryOption::None)]);
-    hand_over(&mut walk, "triage", vec![
-        responded("Not mine.", &[("c1", "transfer_to_triage")]),
-        transferred("triage", Some("c1"), HistoryOption::None),
-    ]);
-    check(&walk, "triage", &[], "
+    hand_over(
+        &mut walk,
+        "refund",
+        vec![responded("", &[("c1", "transfer_to_refund")]), transferred("refund", Some("c1"), HistoryOption::None)],
+    );
+    hand_over(
+        &mut walk,
+        "triage",
+        vec![responded("Not mine.", &[("c1", "transfer_to_triage")]), transferred("triage", Some("c1"), HistoryOption::None)],
+    );
+    check(
+        &walk,
+        "triage",
+        &[],
+        "
         system: Be kind.
         user: help
         assistant me:  [c1 transfer_to_refund]
         tool c1 transfer_to_refund: Transferred to refund.
         assistant REFUND: Not mine.
-    ");
-    check(&walk, "refund", &[], "
+    ",
+    );
+    check(
+        &walk,
+        "refund",
+        &[],
+        "
         user: help
         assistant me: Not mine. [c1 transfer_to_triage]
         tool c1 transfer_to_triage: Transferred to triage.
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -135,39 +160,66 @@ fn case_19_roles_and_names() {
     walk.write(Class::Ask, Writer::Agent(agent("triage")), vec![responded("which order?", &[]), asked()]);
     let request = EventId { ordinal: 1, index: 1 };
     person(&mut walk, to(&agent("triage")), Replied { request, text: "17".to_owned() });
-    hand_over(&mut walk, "refund", vec![responded("Thanks.", &[("c1", "transfer_to_refund")]), transferred("refund", Some("c1"), HistoryOption::None)]);
-    check(&walk, "refund", &[], "
+    hand_over(
+        &mut walk,
+        "refund",
+        vec![responded("Thanks.", &[("c1", "transfer_to_refund")]), transferred("refund", Some("c1"), HistoryOption::None)],
+    );
+    check(
+        &walk,
+        "refund",
+        &[],
+        "
         system: VIP
         user: help
         assistant Old Bot: with what?
         assistant TRIAGE: which order?
         user: 17
         assistant TRIAGE: Thanks.
-    ");
+    ",
+    );
 }
 
 #[test]
 fn case_59_tools_are_shown_to_the_target_of_a_handoff_that_says_so_and_to_nobody_else() {
     let mut walk = opened();
-    hand_over(&mut walk, "refund", vec![
-        responded("Looking.", &[("c1", "look"), ("c2", "transfer_to_refund")]),
-        returned("c1", "order 17"),
-        transferred("refund", Some("c2"), HistoryOption::Tools),
-    ]);
-    check(&walk, "refund", &[], "
+    hand_over(
+        &mut walk,
+        "refund",
+        vec![
+            responded("Looking.", &[("c1", "look"), ("c2", "transfer_to_refund")]),
+            returned("c1", "order 17"),
+            transferred("refund", Some("c2"), HistoryOption::Tools),
+        ],
+    );
+    check(
+        &walk,
+        "refund",
+        &[],
+        "
         user: help
         assistant TRIAGE: Looking.
         [look({}) returned: order 17]
-    ");
-    hand_over(&mut walk, "order-status", vec![
-        responded("", &[("c1", "look"), ("c2", "transfer_to_order-status")]),
-        returned("c1", "money"),
-        transferred("order-status", Some("c2"), HistoryOption::None),
-    ]);
-    check(&walk, "order-status", &[], "
+    ",
+    );
+    hand_over(
+        &mut walk,
+        "order-status",
+        vec![
+            responded("", &[("c1", "look"), ("c2", "transfer_to_order-status")]),
+            returned("c1", "money"),
+            transferred("order-status", Some("c2"), HistoryOption::None),
+        ],
+    );
+    check(
+        &walk,
+        "order-status",
+        &[],
+        "
         user: help
         assistant TRIAGE: Looking.
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -180,17 +232,27 @@ fn case_60_a_summary_stands_in_place_of_what_came_before() {
     hand_over(&mut walk, "refund", vec![responded("Hm.", &[("c1", "transfer_to_refund")]), summed_up("refund", "Ann wants help.")]);
     check(&walk, "refund", &[], "assistant TRIAGE: Ann wants help.");
     hand_over(&mut walk, "triage", vec![responded("Ha.", &[("c1", "transfer_to_triage")]), summed_up("triage", "Ann wants her money.")]);
-    check(&walk, "triage", &[responded("Yes?", &[])], "
+    check(
+        &walk,
+        "triage",
+        &[responded("Yes?", &[])],
+        "
         system: Be kind.
         assistant REFUND: Ann wants her money.
         assistant me: Yes?
-    ");
+    ",
+    );
     // Who was not the target of a summary sees the whole.
-    check(&walk, "order-status", &[], "
+    check(
+        &walk,
+        "order-status",
+        &[],
+        "
         user: help
         assistant TRIAGE: Hm.
         assistant REFUND: Ha.
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -199,10 +261,15 @@ fn a_payload_is_the_word_of_the_agent_that_hands_over() {
     let payload: Option<Json> = Some(serde_json::json!({ "order": 17 }));
     let transferred = Transferred { to: agent("refund"), call: None, reason: None, payload, history: HistoryOption::None, summary: None };
     hand_over(&mut walk, "refund", vec![transferred.into()]);
-    check(&walk, "refund", &[], r#"
+    check(
+        &walk,
+        "refund",
+        &[],
+        r#"
         user: help
         assistant TRIAGE: {"order":17}
-    "#);
+    "#,
+    );
     check(&walk, "order-status", &[], "user: help");
 }
 
@@ -212,12 +279,11 @@ fn an_answer_given_before_the_question_stands_behind_it() {
     person(&mut walk, Class::In, Said { text: "seen".to_owned() });
     person(&mut walk, Class::In, Said { text: "order 17".to_owned() });
     let continued = |because| Event::from(Continued { because, prompt: Some("go on".to_owned()) });
-    hand_over(&mut walk, "triage", vec![
-        responded("", &[("c1", "look")]),
-        returned("c1", "ok"),
-        responded("which order?", &[]),
-        continued(Continuation::Answered),
-    ]);
+    hand_over(
+        &mut walk,
+        "triage",
+        vec![responded("", &[("c1", "look")]), returned("c1", "ok"), responded("which order?", &[]), continued(Continuation::Answered)],
+    );
     let both = "
         user: help
         user: seen
@@ -228,7 +294,11 @@ fn an_answer_given_before_the_question_stands_behind_it() {
     person(&mut walk, Class::In, Said { text: "hello?".to_owned() });
     check(&walk, "refund", &[], &format!("{both}\nuser: hello?"));
     hand_over(&mut walk, "triage", vec![responded("Thinking.", &[]), continued(Continuation::Autonomous)]);
-    check(&walk, "triage", &[], "
+    check(
+        &walk,
+        "triage",
+        &[],
+        "
         system: Be kind.
         user: help
         user: seen
@@ -239,7 +309,8 @@ fn an_answer_given_before_the_question_stands_behind_it() {
         user: hello?
         assistant me: Thinking.
         user: go on
-    ");
+    ",
+    );
     check(&walk, "refund", &[], &format!("{both}\nuser: hello?\nassistant TRIAGE: Thinking."));
 }
 
@@ -250,14 +321,19 @@ fn a_message_between_a_call_and_its_result_comes_after_both() {
     walk.write(Class::Note, me(), vec![responded("", &[("c1", "pay"), ("c2", "look")]), Intended { calls: vec![] }.into()]);
     person(&mut walk, Class::In, Said { text: "hurry".to_owned() });
     walk.write(Class::Note, me(), vec![returned("c2", "two"), returned("c1", "one")]);
-    check(&walk, "triage", &[], "
+    check(
+        &walk,
+        "triage",
+        &[],
+        "
         system: Be kind.
         user: help
         assistant me:  [c1 pay] [c2 look]
         tool c1 pay: one
         tool c2 look: two
         user: hurry
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -286,10 +362,15 @@ fn a_call_id_that_comes_again_is_another_call() {
 fn an_interruption_is_seen_by_all() {
     let mut walk = opened();
     person(&mut walk, to(&agent("triage")), Interrupted { text: "no, wait".to_owned() });
-    check(&walk, "refund", &[], "
+    check(
+        &walk,
+        "refund",
+        &[],
+        "
         user: help
         user: no, wait
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -298,15 +379,25 @@ fn an_agent_of_another_revision_is_called_by_its_name() {
     let gone = agent("gone");
     walk.write(to(&gone), Writer::Coordinator, vec![Reassigned { to: gone.clone(), by: "ops".to_owned() }.into()]);
     hand_over(&mut walk, "triage", vec![responded("Bye.", &[]), transferred("triage", None, HistoryOption::None)]);
-    check(&walk, "triage", &[], "
+    check(
+        &walk,
+        "triage",
+        &[],
+        "
         system: Be kind.
         user: help
         assistant gone: Bye.
-    ");
-    check(&walk, "gone", &[], "
+    ",
+    );
+    check(
+        &walk,
+        "gone",
+        &[],
+        "
         user: help
         assistant me: Bye.
-    ");
+    ",
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ids::{AgentName, ConversationId, Ordinal, OrchestrationName, ProcessId, Revision, Writer, decimal};
+use crate::ids::{AgentName, ConversationId, OrchestrationName, Ordinal, ProcessId, Revision, Writer, decimal};
 
 /// What an entry is to its readers: the token after its ordinal (design 2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -232,9 +232,18 @@ mod tests {
     #[test]
     fn whatever_is_not_an_entry_is_refused() {
         let bad = [
-            "", "baton", "baton.support.c.c1.0.to.triage.client", "baton.support.c.c1.00.ask.triage", "baton.support.c.c1.-1.ask.triage",
-            "baton.support.c.c1.1.ask.triage.more", "baton.support.c.c1.1.what.triage", "baton.support.c.c 1.1.ask.triage",
-            "baton.support.live.triage.c1", "baton.support.c.*.1.ask.triage", "baton.support.c.c1.1.ask.", "x.support.c.c1.1.ask.triage",
+            "",
+            "baton",
+            "baton.support.c.c1.0.to.triage.client",
+            "baton.support.c.c1.00.ask.triage",
+            "baton.support.c.c1.-1.ask.triage",
+            "baton.support.c.c1.1.ask.triage.more",
+            "baton.support.c.c1.1.what.triage",
+            "baton.support.c.c 1.1.ask.triage",
+            "baton.support.live.triage.c1",
+            "baton.support.c.*.1.ask.triage",
+            "baton.support.c.c1.1.ask.",
+            "x.support.c.c1.1.ask.triage",
         ];
         for text in bad {
             assert!(text.parse::<EntrySubject>().is_err(), "{text}");

@@ -6,9 +6,9 @@ use crate::brief::{Fixed, Phase};
 use crate::conversation::{Conversation, Draft, Prepared};
 use crate::entry::Trace;
 use crate::event::{
-    Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, Effect, Erased, Event,
-    Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Json, Message, Opened, Reassigned, Redispatched, Replied,
-    RequestKind, Responded, Returned, Role, Said, SetAside, Snapshotted, Taken, Transferred, Verdict, Warned,
+    Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, Effect, Erased,
+    Event, Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Json, Message, Opened, Reassigned,
+    Redispatched, Replied, RequestKind, Responded, Returned, Role, Said, SetAside, Snapshotted, Taken, Transferred, Verdict, Warned,
 };
 use crate::ids::{AgentName, EntryId, Hash, RequestId, Revision, Seq, Writer};
 use crate::subject::Class;
@@ -246,7 +246,8 @@ impl Walk {
         events.push(Responded { text, calls: vec![call], ..Responded::default() }.into());
         let history = if dice.flip() { HistoryOption::Tools } else { HistoryOption::None };
         let payload = dice.flip().then(|| serde_json::json!({ "amount": 12.5 }));
-        let transferred = Transferred { to: target.clone(), call: Some("call_t".to_owned()), reason: None, payload, history, summary: None };
+        let transferred =
+            Transferred { to: target.clone(), call: Some("call_t".to_owned()), reason: None, payload, history, summary: None };
         events.push(transferred.into());
         self.own(to(&target), events);
     }

@@ -54,9 +54,8 @@ pub mod header {
     pub const TRACESTATE: &str = "tracestate";
 
     /// Every header of version 1, in the order of the canonical head and of a carried entry's numbers. Append only.
-    pub const ALL: [&str; 14] = [
-        VERSION, ID, KIND, PREVIOUS, RECORD, EPOCH, PROCESS, REVISION, BRIEF, OBJECT, TRACEPARENT, TRACESTATE, SIGNER, SIGNATURE,
-    ];
+    pub const ALL: [&str; 14] =
+        [VERSION, ID, KIND, PREVIOUS, RECORD, EPOCH, PROCESS, REVISION, BRIEF, OBJECT, TRACEPARENT, TRACESTATE, SIGNER, SIGNATURE];
 }
 
 /// The headers of an entry, in the order of [`header::ALL`]; headers Baton does not know come after.
@@ -150,11 +149,7 @@ pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_ser
     let mut decoder = rmp_serde::Deserializer::new(&mut rest);
     decoder.set_max_depth(DEPTH_MAX);
     let value = T::deserialize(&mut decoder)?;
-    if rest.is_empty() {
-        Ok(value)
-    } else {
-        Err(rmp_serde::decode::Error::Syntax(format!("{} bytes after the value", rest.len())))
-    }
+    if rest.is_empty() { Ok(value) } else { Err(rmp_serde::decode::Error::Syntax(format!("{} bytes after the value", rest.len()))) }
 }
 
 #[cfg(test)]

@@ -141,11 +141,27 @@ fn what_a_newer_version_adds_is_ignored_or_kept() {
 fn a_carried_header_is_a_number_or_a_name() {
     let mut headers = Headers::from_pairs([("Other", "o"), ("traceparent", "t")]);
     headers.insert(header::ID, "i".to_owned());
-    let payload = Payload { record: Bytes::new(), carry: vec![Carried { seq: Seq(7), subject: "s".to_owned(), headers, record: Bytes::new() }] };
+    let payload =
+        Payload { record: Bytes::new(), carry: vec![Carried { seq: Seq(7), subject: "s".to_owned(), headers, record: Bytes::new() }] };
     let bytes = payload.encode().unwrap();
     assert_eq!(Payload::decode(&bytes).unwrap(), payload);
     assert!(!bytes.windows(8).any(|window| window == b"Baton-Id"), "known names are numbers");
-    let unknown_number = [&[0x82, 0xa6][..], b"record", &[0xc4, 0, 0xa5], b"carry", &[0x91, 0x84, 0xa3], b"seq", &[1, 0xa7], b"subject", &[0xa0, 0xa7], b"headers", &[0x91, 0x92, 99, 0xa0, 0xa6], b"record", &[0xc4, 0]].concat();
+    let unknown_number = [
+        &[0x82, 0xa6][..],
+        b"record",
+        &[0xc4, 0, 0xa5],
+        b"carry",
+        &[0x91, 0x84, 0xa3],
+        b"seq",
+        &[1, 0xa7],
+        b"subject",
+        &[0xa0, 0xa7],
+        b"headers",
+        &[0x91, 0x92, 99, 0xa0, 0xa6],
+        b"record",
+        &[0xc4, 0],
+    ]
+    .concat();
     assert!(Payload::decode(&unknown_number).unwrap_err().to_string().contains("no header has number 99"));
 }
 

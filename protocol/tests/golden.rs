@@ -13,9 +13,9 @@ use protocol::brief::Fixed;
 use protocol::conversation::{Conversation, Draft, Partial};
 use protocol::entry::Trace;
 use protocol::event::{
-    Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, Effect, Erased, Event,
-    Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Message as InputMessage, Opened, Reassigned, Redispatched,
-    Replied, RequestKind, Responded, Returned, Role, Said, SetAside, Snapshotted, Taken, Transferred, Usage, Verdict, Warned,
+    Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, Effect, Erased,
+    Event, Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Message as InputMessage, Opened, Reassigned,
+    Redispatched, Replied, RequestKind, Responded, Returned, Role, Said, SetAside, Snapshotted, Taken, Transferred, Usage, Verdict, Warned,
 };
 use protocol::ids::{EntryId, EventId, Hash, ProcessId, Revision, Seq};
 use protocol::subject::Class;
@@ -127,8 +127,11 @@ fn every_kind_is_written_as_ever_and_read_back() {
 fn every_kind_has_a_golden_file_and_every_golden_file_a_kind() {
     check_events();
     let known = |name: &str| Event::KINDS.iter().any(|kind| name == format!("event-{kind}.bin"));
-    let files: Vec<String> =
-        fs::read_dir(directory()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).filter(|name| name.starts_with("event-")).collect();
+    let files: Vec<String> = fs::read_dir(directory())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("event-"))
+        .collect();
     assert_eq!(files.iter().filter(|name| known(name)).count(), Event::KINDS.len());
     assert!(files.iter().all(|name| known(name)), "{files:?}");
     let sampled: Vec<String> = events().iter().map(|event| event.kind().to_owned()).collect();
@@ -155,7 +158,12 @@ impl Journal {
             events,
             trace,
         };
-        let fixed = Fixed { gateway: Some("gateway-1".parse().unwrap()), tenant: Some("acme".to_owned()), turn_secs: Some(600), ..Fixed::default() };
+        let fixed = Fixed {
+            gateway: Some("gateway-1".parse().unwrap()),
+            tenant: Some("acme".to_owned()),
+            turn_secs: Some(600),
+            ..Fixed::default()
+        };
         let prepared = match ordinal {
             0 => self.conversation.prepare_opening(draft, fixed).unwrap(),
             _ => self.conversation.prepare(draft).unwrap(),

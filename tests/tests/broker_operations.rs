@@ -36,7 +36,8 @@ fn orchestration(handoffs: u32) -> Orchestration {
     let transfer = |from: &str, to: &str| ScriptLine { agent: Some(from.into()), transfer: Some(to.into()), ..ScriptLine::default() };
     let agent = |name: &str| AgentDef::new(name).description("Plays.").instructions("Return the ball.");
     let limits = LimitsSpec { handoffs_per_user_turn: Some(handoffs), ..LimitsSpec::default() };
-    let builder = Orchestration::builder("rally").model("default", ModelSpec::scripted([transfer("ping", "pong"), transfer("pong", "ping")]));
+    let builder =
+        Orchestration::builder("rally").model("default", ModelSpec::scripted([transfer("ping", "pong"), transfer("pong", "ping")]));
     builder.agents([&agent("ping"), &agent("pong")]).start_with("ping").mesh().limits(limits).build().unwrap().orchestration
 }
 
@@ -127,7 +128,9 @@ async fn settled(server: &Server, tap: &Tap, items: u64) -> (Tally, BTreeMap<Str
             let acks: u64 = WORKERS.iter().map(|worker| tally.of(worker, What::Ack).messages).sum();
             let agrees = |worker: &&str| {
                 let Connection { in_msgs, out_msgs, .. } = connections[*worker];
-                [&before, &tally].iter().all(|tally| tally.messages(worker, &SENT) == in_msgs && tally.messages(worker, &RECEIVED) == out_msgs)
+                [&before, &tally]
+                    .iter()
+                    .all(|tally| tally.messages(worker, &SENT) == in_msgs && tally.messages(worker, &RECEIVED) == out_msgs)
             };
             if acks == items && WORKERS.iter().all(|worker| agrees(&worker)) {
                 return (tally, connections);
@@ -145,7 +148,8 @@ async fn check_consumers(server: &Server, conversation: &str, items: u64) {
     let streams = jsz["account_details"][0]["stream_detail"].as_array().unwrap();
     let journal = streams.iter().find(|stream| stream["name"] == "baton-rally").unwrap();
     let consumers = journal["consumer_detail"].as_array().unwrap();
-    let (agents, followers): (Vec<_>, Vec<_>) = consumers.iter().partition(|consumer| consumer["name"].as_str().unwrap().starts_with("agent-"));
+    let (agents, followers): (Vec<_>, Vec<_>) =
+        consumers.iter().partition(|consumer| consumer["name"].as_str().unwrap().starts_with("agent-"));
 
     let sum = |pointer: &str| agents.iter().map(|consumer| consumer.pointer(pointer).unwrap().as_u64().unwrap()).sum::<u64>();
     assert_eq!((agents.len(), sum("/delivered/consumer_seq"), sum("/ack_floor/consumer_seq")), (2, items, items));
@@ -192,7 +196,10 @@ async fn a_handoff_is_one_publish_one_delivery_and_one_ack() {
     assert!(late.iter().zip(early).all(|(late, early)| *late < early * 1.2), "{late:?} bytes a handoff after {early:?}");
 
     let per = |what: What| more(what) as f64 / handoffs as f64;
-    println!("per handoff, from {SHORT} to {LONG}: {:?}", [What::Publish, What::Answer, What::Delivery, What::Ack, What::Pull].map(|what| (what, per(what))));
+    println!(
+        "per handoff, from {SHORT} to {LONG}: {:?}",
+        [What::Publish, What::Answer, What::Delivery, What::Ack, What::Pull].map(|what| (what, per(what)))
+    );
     println!("per handoff: {late:.0?} bytes in and out (the first {SHORT}: {early:.0?})");
     println!("{SHORT} handoffs in {:?}, {LONG} in {:?}", short.time, long.time);
 }

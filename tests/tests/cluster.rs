@@ -83,13 +83,18 @@ async fn race(cluster: &Cluster, id: &str) -> (Vec<Nats>, Conversation) {
 
 /// All write behind the same tail; exactly one wins, and the others are told where the winner's entry is.
 async fn round(writers: &[Nats], conversation: &mut Conversation, number: usize) {
-    let prepare = |writer: usize| conversation.prepare(draft(Class::In, Said { text: format!("{writer} in round {number}") }.into())).unwrap();
+    let prepare =
+        |writer: usize| conversation.prepare(draft(Class::In, Said { text: format!("{writer} in round {number}") }.into())).unwrap();
     let prepared: Vec<Prepared> = (0..writers.len()).map(prepare).collect();
     let appended = join_all(writers.iter().zip(&prepared).map(|(writer, prepared)| append(writer, prepared))).await;
-    let winners: Vec<(usize, Seq)> = appended.iter().enumerate().filter_map(|(writer, append)| match append {
-        Append::Appended(seq) => Some((writer, *seq)),
-        _ => None,
-    }).collect();
+    let winners: Vec<(usize, Seq)> = appended
+        .iter()
+        .enumerate()
+        .filter_map(|(writer, append)| match append {
+            Append::Appended(seq) => Some((writer, *seq)),
+            _ => None,
+        })
+        .collect();
     let [(winner, seq)] = winners[..] else { panic!("round {number}: not one winner: {appended:?}") };
     let losers = appended.iter().filter(|append| **append == Append::Fenced { tail: seq }).count();
     assert_eq!(losers, WRITERS - 1, "round {number}: the losers are not told {seq}: {appended:?}");
@@ -130,7 +135,8 @@ async fn of_four_racing_writers_exactly_one_wins_whoever_leads() {
     let mut deposed = 0;
     for number in 0..ROUNDS {
         if number % REIGN == 0 {
-            let (_, stepped_down) = tokio::join!(round(&writers, &mut disturbed, number), step_down(&admin, "STREAM.LEADER.STEPDOWN.baton-support"));
+            let (_, stepped_down) =
+                tokio::join!(round(&writers, &mut disturbed, number), step_down(&admin, "STREAM.LEADER.STEPDOWN.baton-support"));
             deposed += usize::from(stepped_down);
         } else {
             round(&writers, &mut disturbed, number).await;
@@ -139,7 +145,10 @@ async fn of_four_racing_writers_exactly_one_wins_whoever_leads() {
     check(&writers[2], &disturbed).await;
     assert!(deposed * 2 >= ROUNDS / REIGN, "only {deposed} leaders have stepped down");
     let took = began.elapsed();
-    println!("cluster up in {started:?}; {ROUNDS} rounds in {calm_took:?}; {ROUNDS} with {deposed} step-downs in {:?}", took - calm_took - started);
+    println!(
+        "cluster up in {started:?}; {ROUNDS} rounds in {calm_took:?}; {ROUNDS} with {deposed} step-downs in {:?}",
+        took - calm_took - started
+    );
 }
 
 /// Asks a leader to step down; whether there was one that did.
@@ -252,6 +261,9 @@ fn check_talk(talk: &Talk) {
     assert!(matches!(talk.outcome, Outcome::Completed(_)), "{}", talk.outcome);
     assert_eq!(talk.conversation.verify(), Ok(()));
     // The one call with an effect has run once, as far as anybody can tell.
-    let returned = talk.conversation.events().filter(|(_, (_, event))| matches!(event, Event::Returned(returned) if returned.tool == "process_return"));
+    let returned = talk
+        .conversation
+        .events()
+        .filter(|(_, (_, event))| matches!(event, Event::Returned(returned) if returned.tool == "process_return"));
     assert_eq!(returned.count(), 1);
 }

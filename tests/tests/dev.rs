@@ -1,6 +1,6 @@
 //! `baton dev`: the whole system on one machine, whatever of it is killed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use cli::broker::signal;
 use serde_json::{Value as Json, json};
@@ -136,16 +136,21 @@ async fn ended_in_order(dev: &mut Dev, data: &Path) {
     assert!(!data.join("running.json").exists());
 }
 
-#[tokio::test]
-async fn a_turn_that_is_not_done_when_it_stops_is_done_the_next_time() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut service = Service::start().await;
-    let path = directory.path().join("slow.yaml");
+/// A manifest with one agent, whose model answers when the test does.
+fn slow(directory: &Path, service: &Service) -> PathBuf {
+    let path = directory.join("slow.yaml");
     let model = json!({ "provider": "openai", "name": "test", "baseUrl": service.url() });
     let spec = json!({ "start": "writer", "models": { "default": model }, "agents": { "writer": { "instructions": "Write." } } });
     let manifest = json!({ "apiVersion": "baton/v1alpha1", "kind": "Orchestration", "metadata": { "name": "slow" }, "spec": spec });
     std::fs::write(&path, manifest.to_string()).unwrap();
+    path
+}
 
+#[tokio::test]
+async fn a_turn_that_is_not_done_when_it_stops_is_done_the_next_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut service = Service::start().await;
+    let path = slow(directory.path(), &service);
     let mut dev = Dev::start(&path, directory.path()).await;
     let mut run = Process::start(dev.command(&["run", "Write to us.", "--no-human", "--key", "letter"]).await);
     let asked = service.next().await;
@@ -162,6 +167,31 @@ async fn a_turn_that_is_not_done_when_it_stops_is_done_the_next_time() {
     again.line("The letter.").await;
     let (status, said) = again.end().await;
     assert!(status.success(), "{said}");
+}
+
+#[tokio::test]
+async fn interrupted_twice_it_ends_on_the_spot_and_its_processes_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut service = Service::start().await;
+    let mut dev = Dev::start(&slow(directory.path(), &service), directory.path()).await;
+    let mut run = Process::start(dev.command(&["run", "Write to us.", "--no-human"]).await);
+    let conversation = run.line("conversation ").await.trim_start_matches("conversation ").to_owned();
+    let asked = service.next().await;
+    dev.process.interrupt().await;
+    dev.process.line("stopping").await;
+    dev.process.interrupt().await;
+    let (status, said) = dev.process.end().await;
+    assert_eq!(status.code(), Some(130), "{said}");
+
+    // The worker could hand its turn back to a broker that waited for it.
+    asked.abandoned().await;
+    all_gone(dev.pids.values().copied()).await;
+    let dev = Dev::start(&slow(directory.path(), &service), directory.path()).await;
+    service.next().await.say("The letter.");
+    let mut again = Process::start(dev.command(&["run", "--conversation", &conversation]).await);
+    again.line("The letter.").await;
+    let shown = dev.json(&["show", &conversation]).await;
+    assert_eq!(shown["entries"][1]["kind"], "handed-back");
 }
 
 #[tokio::test]

@@ -1,5 +1,11 @@
 //! What every broker promises, kept by NATS JetStream; and what only a real server and a real network can show.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests, where a panic is the failure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests, where a panic is the failure"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -155,7 +155,8 @@ async fn the_broker_knows_the_edges() {
         let worker = connect(&settings(&server, &format!("{}-1", source.name))).await;
         for target in orchestration.agents().filter(|target| target.name != source.name) {
             // A conversation that the source owns.
-            let mut conversation = Conversation::empty(orchestration.name().clone(), format!("{}-{}", source.name, target.name).parse().unwrap());
+            let mut conversation =
+                Conversation::empty(orchestration.name().clone(), format!("{}-{}", source.name, target.name).parse().unwrap());
             let opening = draft(Writer::Client, to(&source.name), Opened::default().into());
             let opening = conversation.prepare_opening(opening, Fixed::default()).unwrap();
             let Append::Appended(seq) = caller.append(&opening).await else { panic!("the opening is not stored") };
@@ -253,7 +254,9 @@ fn work(cells: &mut Cells) {
         publish(cells, format!("$JS.API.CONSUMER.MSG.NEXT.baton-support.agent-{agent}"), is_its_worker);
         publish(cells, format!("$JS.ACK.baton-support.agent-{agent}.1.1.1.1.0"), is_its_worker);
         publish(cells, format!("$JS.ACK._.hash.baton-support.agent-{agent}.1.1.1.1.0"), is_its_worker);
-        publish(cells, format!("$JS.API.CONSUMER.INFO.baton-support.agent-{agent}"), move |role| is_its_worker(role) || role == Role::Coordinator);
+        publish(cells, format!("$JS.API.CONSUMER.INFO.baton-support.agent-{agent}"), move |role| {
+            is_its_worker(role) || role == Role::Coordinator
+        });
         let create = format!("$JS.API.CONSUMER.CREATE.baton-support.agent-{agent}.baton.support.c.*.*.to.{agent}.>");
         publish(cells, create, |role| role == Role::Coordinator);
         publish(cells, format!("$JS.API.CONSUMER.DELETE.baton-support.agent-{agent}"), |_| false);
@@ -278,7 +281,8 @@ fn streams(cells: &mut Cells) {
     publish(cells, "$JS.API.CONSUMER.MSG.NEXT.baton-support.follow-x", is_follower);
     publish(cells, "$JS.API.CONSUMER.CREATE.baton-support", |_| false);
     publish(cells, "$JS.API.CONSUMER.DURABLE.CREATE.baton-support.agent-refund", |_| false);
-    for verb in ["DIRECT.GET.baton-support", "STREAM.MSG.GET.baton-support", "STREAM.INFO.baton-support", "STREAM.MSG.GET.KV_baton-support"] {
+    for verb in ["DIRECT.GET.baton-support", "STREAM.MSG.GET.baton-support", "STREAM.INFO.baton-support", "STREAM.MSG.GET.KV_baton-support"]
+    {
         publish(cells, format!("$JS.API.{verb}"), |_| true);
         publish(cells, format!("$JS.API.{}", verb.replace("support", "other")), |_| false);
     }
@@ -292,7 +296,10 @@ fn streams(cells: &mut Cells) {
     for subject in ["$KV.baton-support.current", "$KV.baton-support.lease", "baton.support.tick"] {
         publish(cells, subject, |role| role == Role::Coordinator);
     }
-    publish(cells, "$KV.baton-other.current", |_| false);
+    publish(cells, "$JS.API.STREAM.CREATE.OBJ_baton-support", |role| role == Role::Coordinator);
+    for subject in ["$KV.baton-other.current", "$O.baton-support.C.x", "$O.baton-support.M.x"] {
+        publish(cells, subject, |_| false);
+    }
 }
 
 /// What is listened to: one's own inbox and what is addressed to one; never the entries themselves.
@@ -301,7 +308,9 @@ fn listening(cells: &mut Cells) {
         let owner = role(&user);
         subscribe(cells, format!("_INBOX_{user}.>"), move |role| role == owner);
     }
-    for subject in [">", "*.>", "_INBOX.>", "_INBOX_triage-2.>", "baton.>", "baton.support.c.>", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$KV.>", "$SYS.>"] {
+    for subject in
+        [">", "*.>", "_INBOX.>", "_INBOX_triage-2.>", "baton.>", "baton.support.c.>", "$JS.>", "$JS.API.>", "$JS.ACK.>", "$KV.>", "$SYS.>"]
+    {
         subscribe(cells, subject, |_| false);
     }
     for subject in ["baton.support.beat.*.*", "baton.support.hello.*", "baton.support.coordinator.status"] {

@@ -34,7 +34,9 @@ impl Probe {
     /// Whether the server permits it.
     pub(crate) async fn may(&mut self, what: &Try) -> bool {
         let (command, violation) = match what {
-            Try::Publish(subject) => (format!("PUB {subject} 0\r\n\r\n"), format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'")),
+            Try::Publish(subject) => {
+                (format!("PUB {subject} 0\r\n\r\n"), format!("-ERR 'Permissions Violation for Publish to \"{subject}\"'"))
+            }
             Try::Subscribe(subject) => {
                 (format!("SUB {subject} 1\r\nUNSUB 1\r\n"), format!("-ERR 'Permissions Violation for Subscription to \"{subject}\"'"))
             }

@@ -64,7 +64,9 @@ mod tests {
     #[test]
     fn the_sum_is_that_of_the_pinned_module_and_no_other() {
         let answer = |version: &str| {
-            format!("nats-server: go1.26.8\n\tpath\t{MODULE}\n\tmod\t{MODULE}\t{version}\th1:abc=\n\tdep\tgolang.org/x/sys\tv2.15.1\th1:def=\n")
+            format!(
+                "nats-server: go1.26.8\n\tpath\t{MODULE}\n\tmod\t{MODULE}\t{version}\th1:abc=\n\tdep\tgolang.org/x/sys\tv2.15.1\th1:def=\n"
+            )
         };
         assert_eq!(module_sum(&answer("v2.15.1")), "h1:abc=");
         assert_eq!(module_sum(&answer("v2.15.0")), "(none)");

