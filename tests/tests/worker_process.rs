@@ -1,4 +1,5 @@
 //! A worker process: how it begins, how it stops, and what becomes of its turns when it is killed.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "helpers of tests: a panic is how a test fails")]
 
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -112,7 +113,9 @@ impl World {
     async fn events(&self, conversation: &str) -> Vec<String> {
         let shown = self.show(conversation).await;
         let entries = shown["entries"].as_array().unwrap().iter();
-        entries.flat_map(|entry| entry["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap().to_owned())).collect()
+        entries
+            .flat_map(|entry| entry["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap().to_owned()))
+            .collect()
     }
 }
 
@@ -274,7 +277,7 @@ async fn killed_while_the_model_thinks_it_is_succeeded_within_a_second_or_two() 
 #[tokio::test]
 async fn killed_while_no_coordinator_runs_it_is_succeeded_once_the_broker_delivers_again() {
     let mut world = World::start().await;
-    let mut first = world.worker(&[]).await;
+    let first = world.worker(&[]).await;
     let (run, id) = world.run().await;
     let _asked = world.service.next().await;
     let _second = world.worker(&[]).await;

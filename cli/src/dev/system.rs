@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use agent_worker::model;
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use client::{Client, Side};
 use protocol::ids::{AgentName, ProcessId};
 use protocol::orchestration::Orchestration;
@@ -90,6 +90,7 @@ impl System {
     /// # Errors
     /// That a model cannot be asked from here, that there is no broker to be had, or that it does not start.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
+        ensure!(config.manifest.as_os_str() != "-", "the manifest must be a file: the coordinator reads it too");
         let announcements = cast(&config.orchestration)?;
         let data = std::path::absolute(&config.data)?;
         let logs = data.join("logs");
