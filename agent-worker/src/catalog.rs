@@ -91,7 +91,8 @@ impl Catalog {
         for tool in &agent.tools {
             let error = |problem: String| CatalogError { agent: agent.name.clone(), tool: tool.name.clone(), problem };
             let parameters = tool.parameters.as_ref().or_else(|| schemas.get(&tool.name));
-            let parameters = parameters.ok_or_else(|| error("this worker has no function of that name; register it with the worker".to_owned()))?;
+            let parameters =
+                parameters.ok_or_else(|| error("this worker has no function of that name; register it with the worker".to_owned()))?;
             let validator = jsonschema::validator_for(parameters).map_err(|e| error(format!("its parameters are no JSON Schema: {e}")))?;
             definitions.push(definition(&tool.name, &tool.description, parameters.clone()));
             tools.insert(tool.name.clone(), Entry { tool: tool.clone(), validator });
@@ -140,11 +141,7 @@ impl Catalog {
             return Judgement::Invalid(format!("There is no tool {:?}. {}", call.name, self.offer()));
         };
         match entry.validator.validate(&arguments) {
-            Ok(()) => Judgement::Tool {
-                effect: entry.tool.effect,
-                in_doubt: entry.tool.in_doubt,
-                approval: entry.tool.approval.clone(),
-            },
+            Ok(()) => Judgement::Tool { effect: entry.tool.effect, in_doubt: entry.tool.in_doubt, approval: entry.tool.approval.clone() },
             Err(error) => Judgement::Invalid(format!("The arguments do not match the tool's schema: {error}. The tool did not run.")),
         }
     }

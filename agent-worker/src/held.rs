@@ -33,7 +33,6 @@ impl Held {
         }
     }
 
-
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use journal::registry::{self, RegistryError};
 use journal::Shared;
+use journal::registry::{self, RegistryError};
 use protocol::ids::{AgentName, OrchestrationName, Revision};
 use protocol::orchestration::Orchestration;
 

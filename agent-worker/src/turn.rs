@@ -189,7 +189,10 @@ impl Turn {
             // The driver answers the effect it was given; an answer to something else means it is broken, and a turn
             // that cannot be trusted is given up: the journal knows all that matters.
             (Input::Model(_) | Input::Tools(_) | Input::Appended(_) | Input::Fenced(_) | Input::Refused(_), _) => {
-                Effect::Finish(Finish::GiveBack { delay: Duration::ZERO, reason: "the driver answered something else than it was asked".to_owned() })
+                Effect::Finish(Finish::GiveBack {
+                    delay: Duration::ZERO,
+                    reason: "the driver answered something else than it was asked".to_owned(),
+                })
             }
         }
     }
@@ -296,7 +299,8 @@ impl Turn {
 
     fn responded(&mut self, mut response: Responded) -> Effect {
         if response.calls.len() > CALLS_MAX {
-            let detail = format!("agent {}: the model made {} calls in one answer, {CALLS_MAX} is the most", self.agent, response.calls.len());
+            let detail =
+                format!("agent {}: the model made {} calls in one answer, {CALLS_MAX} is the most", self.agent, response.calls.len());
             return self.fail(failure::MODEL_ERROR, detail);
         }
         make_ids_distinct(&mut response.calls);

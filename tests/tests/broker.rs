@@ -111,10 +111,7 @@ async fn a_taken_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let executable = nats::executable().await;
-    let asked = [
-        Config { port: Some(port), ..Config::new(&executable) },
-        Config { monitor_port: Some(port), ..Config::new(&executable) },
-    ];
+    let asked = [Config { port: Some(port), ..Config::new(&executable) }, Config { monitor_port: Some(port), ..Config::new(&executable) }];
     for config in asked {
         let error = Server::start(config).await.unwrap_err();
         assert_eq!(

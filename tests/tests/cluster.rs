@@ -164,7 +164,6 @@ const AGENTS: [&str; 4] = ["triage", "refund", "order-status", "order-return"];
 
 /// What happens to the cluster while the person's answers are given.
 struct Trouble {
-    t0: Instant,
     cluster: Mutex<Cluster>,
     admin: async_nats::Client,
     killed: Mutex<Option<usize>>,
@@ -174,7 +173,6 @@ struct Trouble {
 impl Trouble {
     /// Begins what happens with the `number`-th answer, and does not wait for it.
     fn begin(self: &Arc<Self>, number: usize) -> BoxFuture<'static, ()> {
-        eprintln!("ASKED {number} at {:?}", self.t0.elapsed());
         let trouble = self.clone();
         async move {
             let during = trouble.clone();
@@ -184,7 +182,6 @@ impl Trouble {
                     3 => during.restart().await,
                     _ => during.step_down().await,
                 }
-                eprintln!("TROUBLE {number} done at {:?}", during.t0.elapsed());
             });
         }
         .boxed()
@@ -243,7 +240,7 @@ async fn a_conversation_survives_step_downs_and_the_death_of_a_node() {
     check_talk(&calm);
 
     let cluster = Mutex::new(cluster);
-    let trouble = Arc::new(Trouble { t0: Instant::now(), cluster, admin, killed: Mutex::default(), under_way: Mutex::default() });
+    let trouble = Arc::new(Trouble { cluster, admin, killed: Mutex::default(), under_way: Mutex::default() });
     let began = Instant::now();
     let causing = trouble.clone();
     let disturbed = talk(&client, replies(), move |number| causing.begin(number)).await;

@@ -10,7 +10,19 @@ use serde_json::Value;
 const FORBIDDEN: &[(&str, &[&str])] = &[
     (
         "baton-protocol",
-        &["tokio", "async-nats", "async-openai", "axum", "opentelemetry", "rand", "fastrand", "uuid", "reqwest", "baton-journal", "baton-telemetry"],
+        &[
+            "tokio",
+            "async-nats",
+            "async-openai",
+            "axum",
+            "opentelemetry",
+            "rand",
+            "fastrand",
+            "uuid",
+            "reqwest",
+            "baton-journal",
+            "baton-telemetry",
+        ],
     ),
     ("baton-telemetry", &["baton-protocol", "baton-journal", "baton-client", "async-nats", "async-openai"]),
     ("baton-journal", &["async-openai", "baton-client", "baton-agent-worker", "baton-coordinator", "baton"]),
@@ -26,7 +38,11 @@ fn root() -> PathBuf {
 
 /// Direct dependencies of each of the workspace's crates, those of its tests left out.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
-    let output = Command::new(env!("CARGO")).args(["metadata", "--format-version", "1", "--no-deps", "--offline"]).current_dir(root()).output().unwrap();
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
@@ -68,7 +84,10 @@ fn nobody_depends_on_what_they_must_not_know() {
         let broken: Vec<_> = forbidden.iter().filter(|forbidden| direct.contains(**forbidden)).collect();
         assert!(broken.is_empty(), "{name} must not depend on {broken:?}");
     }
-    assert!(!dependencies.iter().any(|(name, direct)| name != "baton-tests" && direct.contains("baton-tests")), "nothing depends on the tests");
+    assert!(
+        !dependencies.iter().any(|(name, direct)| name != "baton-tests" && direct.contains("baton-tests")),
+        "nothing depends on the tests"
+    );
 }
 
 #[test]
@@ -106,7 +125,8 @@ fn there_is_one_fence_and_it_is_used_in_one_place() {
             assert!(!text.contains("\"Nats-Expected-Last"), "{} fences by itself; Journal::append does", path.display());
         }
     }
-    let fencing: Vec<_> = sources("journal").into_iter().filter(|(_, text)| text.contains("Nats-Expected-Last-Subject-Sequence-Subject\"")).collect();
+    let fencing: Vec<_> =
+        sources("journal").into_iter().filter(|(_, text)| text.contains("Nats-Expected-Last-Subject-Sequence-Subject\"")).collect();
     assert_eq!(fencing.len(), 1, "exactly one file sets the fence: {:?}", fencing.iter().map(|(path, _)| path).collect::<Vec<_>>());
 }
 

@@ -15,8 +15,10 @@ async fn the_demo_prints_the_documents_sample_conversation() {
     }
 
     // Five programs and the broker, each a process of its own; and every line of an agent names the one that said it.
-    let listed: Vec<(&str, &str)> = stderr.lines().filter_map(|line| line.trim().split_once(" pid ")).map(|(name, pid)| (name.trim(), pid.trim())).collect();
-    let pid_of = |name: &str| listed.iter().find(|(listed, _)| *listed == name).unwrap_or_else(|| panic!("{name} is not listed:\n{stderr}")).1;
+    let listed: Vec<(&str, &str)> =
+        stderr.lines().filter_map(|line| line.trim().split_once(" pid ")).map(|(name, pid)| (name.trim(), pid.trim())).collect();
+    let pid_of =
+        |name: &str| listed.iter().find(|(listed, _)| *listed == name).unwrap_or_else(|| panic!("{name} is not listed:\n{stderr}")).1;
     let names = ["nats-server", "coordinator", "order-return", "order-status", "refund", "triage"];
     let pids: std::collections::BTreeSet<&str> = names.iter().map(|name| pid_of(name)).collect();
     assert_eq!(pids.len(), names.len(), "{stderr}");

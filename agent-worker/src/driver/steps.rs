@@ -21,13 +21,7 @@ use crate::turn::{Run, Turn};
 const TOOL_SECS: u64 = 60;
 
 impl Driver {
-    pub(super) async fn ask_model(
-        &self,
-        role: &Role,
-        request: Request,
-        epoch: Seq,
-        answer: u32,
-    ) -> Result<Responded, ModelError> {
+    pub(super) async fn ask_model(&self, role: &Role, request: Request, epoch: Seq, answer: u32) -> Result<Responded, ModelError> {
         let conversation = request.conversation.as_str();
         let span = spans::chat(role.model.provider(), role.model.name(), self.agent.as_str(), conversation);
         let mut tokens = LiveAnswer {
@@ -43,14 +37,17 @@ impl Driver {
             Ok(response) => {
                 let usage = response.usage.unwrap_or_default();
                 let counted = response.usage.is_some();
-                spans::answered(&span, &spans::Answer {
-                    model: Some(response.model.as_str()).filter(|model| !model.is_empty()),
-                    id: None,
-                    finish_reason: Some(if response.calls.is_empty() { "stop" } else { "tool_calls" }),
-                    input_tokens: counted.then_some(usage.input_tokens),
-                    output_tokens: counted.then_some(usage.output_tokens),
-                    cached_tokens: counted.then_some(usage.cached_tokens),
-                });
+                spans::answered(
+                    &span,
+                    &spans::Answer {
+                        model: Some(response.model.as_str()).filter(|model| !model.is_empty()),
+                        id: None,
+                        finish_reason: Some(if response.calls.is_empty() { "stop" } else { "tool_calls" }),
+                        input_tokens: counted.then_some(usage.input_tokens),
+                        output_tokens: counted.then_some(usage.output_tokens),
+                        cached_tokens: counted.then_some(usage.cached_tokens),
+                    },
+                );
             }
             Err(error) => {
                 tracing::warn!(conversation, agent = %self.agent, "{error}");

@@ -115,7 +115,10 @@ impl Turn {
         let limit = self.orchestration.limits().handoffs_per_user_turn;
         let to = transfer.handoff.to;
         if self.brief().is_some_and(|brief| brief.handoffs >= limit) {
-            let detail = format!("{} would hand over to {to}: more than {limit} handoffs since a person spoke (limits.handoffsPerUserTurn)", self.agent);
+            let detail = format!(
+                "{} would hand over to {to}: more than {limit} handoffs since a person spoke (limits.handoffsPerUserTurn)",
+                self.agent
+            );
             return self.fail(failure::HANDOFF_LIMIT, detail);
         }
         let class = Class::To { agent: to.clone(), revision: self.orchestration.revision().clone() };

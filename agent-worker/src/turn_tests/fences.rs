@@ -15,40 +15,53 @@ const WIRE: (&str, &str) = ("wire", "{}");
 fn a_question_is_answered_by_what_was_said_meanwhile() {
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Says("it is order 17"));
-    check(&stage.act("triage", [says("which order?")]), r#"
+    check(
+        &stage.act("triage", [says("which order?")]),
+        r#"
         ask model
         ask: responded "which order?"; asked question of caller
         to triage: responded "which order?"; continued answered
         settled
-    "#);
+    "#,
+    );
     assert_eq!((stage.phase(), stage.journal.brief().unwrap().user_turns), (Phase::Working, 2));
     // The next turn of the same agent: the message stands behind the question that it answers.
-    check(&stage.act("triage", [says("thanks")]), r#"
+    check(
+        &stage.act("triage", [says("thanks")]),
+        r#"
         ask model
         ask: responded "thanks"; asked question of caller
         settled
-    "#);
-    stage.check_prompt("
+    "#,
+    );
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         assistant: which order?
         user: it is order 17
-    ");
+    ",
+    );
 }
 
 #[test]
 fn a_message_that_the_model_has_seen_answers_no_question() {
     let mut stage = Stage::new();
     stage.say("it is order 17");
-    check(&stage.act("triage", [says("which address?")]), r#"
+    check(
+        &stage.act("triage", [says("which address?")]),
+        r#"
         ask model
         ask: responded "which address?"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     // Seen between two steps, because an intent was fenced by it.
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Says("hurry"));
-    check(&stage.act("triage", [calls(&[PAY]), says("paid")]), r#"
+    check(
+        &stage.act("triage", [calls(&[PAY]), says("paid")]),
+        r#"
         ask model
         note: responded pay; intended c1
         note: responded pay; intended c1
@@ -57,14 +70,17 @@ fn a_message_that_the_model_has_seen_answers_no_question() {
         ask model
         ask: responded "paid"; asked question of caller
         settled
-    "#);
-    stage.check_prompt("
+    "#,
+    );
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         user: hurry
         assistant:  [c1 pay]
         tool c1: pay done
-    ");
+    ",
+    );
     assert_eq!(stage.runs.len(), 1);
 }
 
@@ -72,20 +88,25 @@ fn a_message_that_the_model_has_seen_answers_no_question() {
 fn a_completion_is_withheld_and_the_model_asked_again() {
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Says("wait"));
-    check(&stage.act("triage", [calls(&[DONE]), says("yes?")]), r#"
+    check(
+        &stage.act("triage", [calls(&[DONE]), says("yes?")]),
+        r#"
         ask model
         end: responded complete_task; completed TaskComplete: all done
         ask model
         ask: responded complete_task; error c1: Not completed: the person said something more meanwhile. Answer that first.; responded "yes?"; asked question of caller
         settled
-    "#);
-    stage.check_prompt("
+    "#,
+    );
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         user: wait
         assistant:  [c1 complete_task]
         tool c1: Not completed: the person said something more meanwhile. Answer that first.
-    ");
+    ",
+    );
 }
 
 /// The results of side effects are stored before a model sees them, also where a completion is withheld.
@@ -93,7 +114,9 @@ fn a_completion_is_withheld_and_the_model_asked_again() {
 fn a_withheld_completion_keeps_its_results() {
     let mut stage = Stage::new();
     stage.meanwhile(1, Meanwhile::Says("wait"));
-    check(&stage.act("triage", [calls(&[PAY, DONE])]), "
+    check(
+        &stage.act("triage", [calls(&[PAY, DONE])]),
+        "
         ask model
         note: responded pay complete_task; intended c1
         run pay
@@ -101,13 +124,17 @@ fn a_withheld_completion_keeps_its_results() {
         note: returned c1: pay done; error c2: Not completed: the person said something more meanwhile. Answer that first.
         ask model
         dies
-    ");
-    check(&stage.act_again("triage", [calls(&[DONE])]), "
+    ",
+    );
+    check(
+        &stage.act_again("triage", [calls(&[DONE])]),
+        "
         note: taken by w-2
         ask model
         end: responded complete_task; completed TaskComplete: all done
         settled
-    ");
+    ",
+    );
     assert_eq!(stage.runs.len(), 1);
 }
 
@@ -115,41 +142,54 @@ fn a_withheld_completion_keeps_its_results() {
 fn without_a_human_channel_a_result_is_withheld_too() {
     let mut stage = Stage::without_people();
     stage.meanwhile(0, Meanwhile::Says("also in French"));
-    check(&stage.act("triage", [says("42")]), r#"
+    check(
+        &stage.act("triage", [says("42")]),
+        r#"
         ask model
         end: responded "42"; completed Answered: 42
         to triage: responded "42"; continued answered
         settled
-    "#);
-    check(&stage.act("triage", [says("quarante-deux")]), r#"
+    "#,
+    );
+    check(
+        &stage.act("triage", [says("quarante-deux")]),
+        r#"
         ask model
         end: responded "quarante-deux"; completed Answered: quarante-deux
         settled
-    "#);
-    stage.check_prompt("
+    "#,
+    );
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         assistant: 42
         user: also in French
-    ");
+    ",
+    );
 }
 
 #[test]
 fn a_transfer_takes_the_message_along() {
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Says("it is urgent"));
-    check(&stage.act("triage", [says_and_calls("over to refunds", &[TO_REFUND])]), r#"
+    check(
+        &stage.act("triage", [says_and_calls("over to refunds", &[TO_REFUND])]),
+        r#"
         ask model
         to refund: responded "over to refunds" transfer_to_refund; transferred to refund
         to refund: responded "over to refunds" transfer_to_refund; transferred to refund
         settled
-    "#);
+    "#,
+    );
     stage.act("refund", [says("hello")]);
-    stage.check_prompt("
+    stage.check_prompt(
+        "
         user: help
         user: it is urgent
         assistant Triage Desk: over to refunds
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -157,13 +197,16 @@ fn an_approval_is_asked_for_unchanged() {
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Says("yes"));
     stage.meanwhile(1, Meanwhile::Says("yes!"));
-    check(&stage.act("triage", [calls(&[WIRE])]), "
+    check(
+        &stage.act("triage", [calls(&[WIRE])]),
+        "
         ask model
         ask: responded wire; intended c1; asked approval of role:manager wire
         ask: responded wire; intended c1; asked approval of role:manager wire
         ask: responded wire; intended c1; asked approval of role:manager wire
         settled
-    ");
+    ",
+    );
     assert_eq!((stage.phase(), stage.journal.requests().len()), (Phase::Waiting, 1));
 }
 
@@ -171,26 +214,34 @@ fn an_approval_is_asked_for_unchanged() {
 fn a_failure_and_a_takeover_are_appended_unchanged() {
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Says("hello?"));
-    check(&stage.act("triage", [Reply::Breaks(crate::model::ModelError::Refused("no".into()))]), "
+    check(
+        &stage.act("triage", [Reply::Breaks(crate::model::ModelError::Refused("no".into()))]),
+        "
         ask model
         end: failed model_error
         end: failed model_error
         settled
-    ");
+    ",
+    );
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Says("hello?"));
-    check(&stage.act_again("triage", [says("hi")]), r#"
+    check(
+        &stage.act_again("triage", [says("hi")]),
+        r#"
         note: taken by w-1
         note: taken by w-1
         ask model
         ask: responded "hi"; asked question of caller
         settled
-    "#);
-    stage.check_prompt("
+    "#,
+    );
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         user: hello?
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -198,12 +249,15 @@ fn a_deferral_is_appended_unchanged() {
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Says("hello?"));
     let later = crate::model::ModelError::Later { wait: std::time::Duration::from_secs(7), detail: "busy".into() };
-    check(&stage.act("triage", [Reply::Breaks(later)]), "
+    check(
+        &stage.act("triage", [Reply::Breaks(later)]),
+        "
         ask model
         note: deferred 7 s
         note: deferred 7 s
         given back for 7 s
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -213,7 +267,11 @@ fn whoever_lost_ownership_drops_the_work() {
     let lost = [
         Meanwhile::Entry(Class::Note, "triage".to_owned(), Box::new(Taken { by: "w-9".parse().unwrap(), delivered: 2 }.into())),
         Meanwhile::Entry(me(), "coordinator".to_owned(), Box::new(Redispatched { turn, reason: String::new() }.into())),
-        Meanwhile::Entry(stage_to("refund"), "coordinator".to_owned(), Box::new(Reassigned { to: agent("refund"), by: "ops".into() }.into())),
+        Meanwhile::Entry(
+            stage_to("refund"),
+            "coordinator".to_owned(),
+            Box::new(Reassigned { to: agent("refund"), by: "ops".into() }.into()),
+        ),
         // Case 43: the late output of a cancelled turn is refused.
         Meanwhile::Entry(Class::End, "client".to_owned(), Box::new(Cancelled { reason: String::new() }.into())),
         Meanwhile::Entry(me(), "gateway".to_owned(), Box::new(Interrupted { text: "stop".to_owned() }.into())),
@@ -239,18 +297,28 @@ fn an_interrupted_turn_is_asked_again_with_the_message() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[PAY]), says("paid, what else?")]);
     stage.reply("nothing");
-    stage.meanwhile(0, Meanwhile::Entry(stage.to("triage"), "gateway".to_owned(), Box::new(Interrupted { text: "no, stop".to_owned() }.into())));
-    check(&stage.act("triage", [calls(&[DONE])]), "
+    stage.meanwhile(
+        0,
+        Meanwhile::Entry(stage.to("triage"), "gateway".to_owned(), Box::new(Interrupted { text: "no, stop".to_owned() }.into())),
+    );
+    check(
+        &stage.act("triage", [calls(&[DONE])]),
+        "
         ask model
         end: responded complete_task; completed TaskComplete: all done
         dropped
-    ");
-    check(&stage.act("triage", [says("stopped")]), r#"
+    ",
+    );
+    check(
+        &stage.act("triage", [says("stopped")]),
+        r#"
         ask model
         ask: responded "stopped"; asked question of caller
         settled
-    "#);
-    stage.check_prompt("
+    "#,
+    );
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         assistant:  [c1 pay]
@@ -258,7 +326,8 @@ fn an_interrupted_turn_is_asked_again_with_the_message() {
         assistant: paid, what else?
         user: nothing
         user: no, stop
-    ");
+    ",
+    );
 }
 
 #[test]

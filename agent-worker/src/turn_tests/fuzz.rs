@@ -26,7 +26,18 @@ fn pick<'a, T: ?Sized>(rng: &mut fastrand::Rng, of: &[&'a T]) -> &'a T {
 /// What models write where a tool's name belongs.
 fn name(rng: &mut fastrand::Rng) -> String {
     let known = [
-        "look", "count", "put", "pay", "mail", "log", "refund_money", "wire", "spy", "complete_task", "transfer_to_refund", "transfer_to_triage",
+        "look",
+        "count",
+        "put",
+        "pay",
+        "mail",
+        "log",
+        "refund_money",
+        "wire",
+        "spy",
+        "complete_task",
+        "transfer_to_refund",
+        "transfer_to_triage",
         "transfer_to_order",
     ];
     match rng.u8(..12) {
@@ -42,9 +53,29 @@ fn arguments(rng: &mut fastrand::Rng) -> String {
         return format!("{{\"payload\":{{\"order\":1,\"x\":{}{}}}}}", "[".repeat(rng.usize(..200)), "]".repeat(rng.usize(..200)));
     }
     let texts = [
-        "{}", "", " ", "{}", r#"{"task_summary":"done"}"#, r#"{"payload":{"order":7}}"#, r#"{"n":1}"#, r#"{"reason":"r"}"#, "null", "[]", "7", "\"x\"",
-        r#"{"n":"1"}"#, r#"{"n":1e999}"#, r#"{"payload":{"order":1.5}}"#, r#"{"payload":null}"#, r#"{"task_summary":["done"]}"#, "{\"a\":", "{}{}", "\u{0}",
-        r#"{"a":1,"a":2}"#, r#"{"n":18446744073709551616}"#, "{\"\\ud800\":1}",
+        "{}",
+        "",
+        " ",
+        "{}",
+        r#"{"task_summary":"done"}"#,
+        r#"{"payload":{"order":7}}"#,
+        r#"{"n":1}"#,
+        r#"{"reason":"r"}"#,
+        "null",
+        "[]",
+        "7",
+        "\"x\"",
+        r#"{"n":"1"}"#,
+        r#"{"n":1e999}"#,
+        r#"{"payload":{"order":1.5}}"#,
+        r#"{"payload":null}"#,
+        r#"{"task_summary":["done"]}"#,
+        "{\"a\":",
+        "{}{}",
+        "\u{0}",
+        r#"{"a":1,"a":2}"#,
+        r#"{"n":18446744073709551616}"#,
+        "{\"\\ud800\":1}",
     ];
     let text = pick(rng, &texts);
     if rng.u8(..10) > 0 {
@@ -59,11 +90,8 @@ fn response(rng: &mut fastrand::Rng) -> Responded {
         1..=300 => 0,
         _ => 1 + rng.usize(..4),
     };
-    let mut call = |_| Call {
-        id: pick(rng, &["", "call_0", "call_1", "c", "c1", "c2"]).to_owned(),
-        name: name(rng),
-        arguments: arguments(rng),
-    };
+    let mut call =
+        |_| Call { id: pick(rng, &["", "call_0", "call_1", "c", "c1", "c2"]).to_owned(), name: name(rng), arguments: arguments(rng) };
     let calls = (0..calls).map(&mut call).collect();
     let text = pick(rng, &["", "", " \n", "text", "a longer text", "\u{0}\u{7f}🙂"]).to_owned();
     Responded { text, calls, model: String::new(), usage: None }

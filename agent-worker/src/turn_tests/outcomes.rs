@@ -20,38 +20,50 @@ const DONE: (&str, &str) = ("complete_task", r#"{"task_summary":"all done"}"#);
 #[test]
 fn case_1_a_single_agents_text_is_the_result_where_nobody_can_be_asked() {
     let mut stage = Stage::without_people();
-    check(&stage.act("triage", [says("42")]), r#"
+    check(
+        &stage.act("triage", [says("42")]),
+        r#"
         ask model
         end: responded "42"; completed Answered: 42
         settled
-    "#);
+    "#,
+    );
     assert_eq!(stage.phase(), Phase::Completed);
 }
 
 #[test]
 fn case_2_transfer_and_complete() {
     let mut stage = Stage::new();
-    check(&stage.act("triage", [calls(&[TO_REFUND])]), "
+    check(
+        &stage.act("triage", [calls(&[TO_REFUND])]),
+        "
         ask model
         to refund: responded transfer_to_refund; transferred to refund
         settled
-    ");
-    check(&stage.act("refund", [calls(&[DONE])]), "
+    ",
+    );
+    check(
+        &stage.act("refund", [calls(&[DONE])]),
+        "
         ask model
         end: responded complete_task; completed TaskComplete: all done
         settled
-    ");
+    ",
+    );
     assert_eq!(stage.phase(), Phase::Completed);
 }
 
 #[test]
 fn cases_3_and_27_a_plain_answer_asks_the_human_and_the_owner_stays() {
     let mut stage = Stage::new();
-    check(&stage.act("triage", [says("which order?")]), r#"
+    check(
+        &stage.act("triage", [says("which order?")]),
+        r#"
         ask model
         ask: responded "which order?"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     assert_eq!((stage.phase(), stage.owner()), (Phase::Waiting, "triage".to_owned()));
     let requests = stage.journal.requests();
     assert_eq!((requests.len(), requests[0].due_secs), (1, Some(86_400)));
@@ -62,44 +74,58 @@ fn cases_4_15_and_17_hands_pass_and_every_call_has_one_result() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[LOOK]), says_and_calls("I hand you over.", &[TO_REFUND])]);
     stage.act("refund", [calls(&[("transfer_to_triage", "{}")])]);
-    stage.check_prompt("
+    stage.check_prompt(
+        "
         user: help
         assistant Triage Desk: I hand you over.
-    ");
+    ",
+    );
     stage.act("triage", [calls(&[TO_ORDER])]);
-    stage.check_prompt("
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         assistant:  [c1 look]
         tool c1: look done
         assistant: I hand you over. [c1 transfer_to_refund]
         tool c1: Transferred to refund.
-    ");
-    check(&stage.act("order", [calls(&[DONE])]), "
+    ",
+    );
+    check(
+        &stage.act("order", [calls(&[DONE])]),
+        "
         ask model
         end: responded complete_task; completed TaskComplete: all done
         settled
-    ");
-    stage.check_prompt(r#"
+    ",
+    );
+    stage.check_prompt(
+        r#"
         user: help
         assistant Triage Desk: I hand you over.
         assistant Triage Desk: {"order":7}
-    "#);
+    "#,
+    );
 }
 
 #[test]
 fn case_16_text_with_a_transfer_is_one_commit_and_seen_once() {
     let mut stage = Stage::new();
-    check(&stage.act("triage", [says_and_calls("One moment.", &[TO_REFUND])]), r#"
+    check(
+        &stage.act("triage", [says_and_calls("One moment.", &[TO_REFUND])]),
+        r#"
         ask model
         to refund: responded "One moment." transfer_to_refund; transferred to refund
         settled
-    "#);
+    "#,
+    );
     stage.act("refund", [says("Hello.")]);
-    stage.check_prompt("
+    stage.check_prompt(
+        "
         user: help
         assistant Triage Desk: One moment.
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -127,13 +153,16 @@ fn cases_21_and_22_a_tool_beside_a_transfer_runs_first_whatever_the_order() {
     }
     // It fails: the transfer still happens.
     let mut stage = Stage::new();
-    check(&stage.act("triage", [calls(&[PAY, TO_REFUND]), Reply::Tools(vec![("c1", Err("no funds"))])]), "
+    check(
+        &stage.act("triage", [calls(&[PAY, TO_REFUND]), Reply::Tools(vec![("c1", Err("no funds"))])]),
+        "
         ask model
         note: responded pay transfer_to_refund; intended c1
         run pay
         to refund: error c1: no funds; transferred to refund
         settled
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -213,19 +242,24 @@ fn case_57_a_typed_payload_is_validated() {
 fn an_invalid_call_never_reaches_the_tool() {
     let mut stage = Stage::new();
     let bad = [("count", r#"{"n":"many"}"#), ("count", "{"), ("fly", "{}"), ("count", "[]")];
-    check(&stage.act("triage", [calls(&bad), says("ok")]), r#"
+    check(
+        &stage.act("triage", [calls(&bad), says("ok")]),
+        r#"
         ask model
         ask model
         ask: responded count count fly count; error c1: The arguments do not match the tool's schema: "many" is not of type "integer". The tool did not run.; error c2: The arguments are not valid JSON: EOF while parsing an object at line 1 column 1. The tool did not run.; error c3: There is no tool "fly". Available are: look, put, pay, mail, log, refund_money, wire, spy, count, transfer_to_refund, transfer_to_order, complete_task.; error c4: The arguments do not match the tool's schema: [] is not of type "object". The tool did not run.; responded "ok"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     assert_eq!(stage.runs, []);
 }
 
 #[test]
 fn tools_loop_until_there_is_an_outcome_and_effects_are_stored_before_a_model_sees_them() {
     let mut stage = Stage::new();
-    check(&stage.act("triage", [calls(&[LOOK, ("count", "{\"n\":1}")]), calls(&[PAY, LOOK]), calls(&[LOOK]), says("done")]), r#"
+    check(
+        &stage.act("triage", [calls(&[LOOK, ("count", "{\"n\":1}")]), calls(&[PAY, LOOK]), calls(&[LOOK]), says("done")]),
+        r#"
         ask model
         run look, count
         ask model
@@ -237,8 +271,10 @@ fn tools_loop_until_there_is_an_outcome_and_effects_are_stored_before_a_model_se
         ask model
         ask: responded look; returned c1: look done; responded "done"; asked question of caller
         settled
-    "#);
-    stage.check_prompt("
+    "#,
+    );
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         assistant:  [c1 look] [c2 count]
@@ -249,19 +285,23 @@ fn tools_loop_until_there_is_an_outcome_and_effects_are_stored_before_a_model_se
         tool c2: look done
         assistant:  [c1 look]
         tool c1: look done
-    ");
+    ",
+    );
 }
 
 #[test]
 fn an_agent_without_handoffs_can_complete() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[TO_ORDER])]);
-    check(&stage.act("order", [calls(&[("transfer_to_triage", "{}")]), calls(&[DONE])]), r#"
+    check(
+        &stage.act("order", [calls(&[("transfer_to_triage", "{}")]), calls(&[DONE])]),
+        r#"
         ask model
         ask model
         end: responded transfer_to_triage; error c1: You cannot transfer to "triage". Available are: complete_task.; responded complete_task; completed TaskComplete: all done
         settled
-    "#);
+    "#,
+    );
 }
 
 #[test]
@@ -271,11 +311,14 @@ fn case_39_handing_over_for_ever_fails() {
         stage.act(owner, [calls(&[(&format!("transfer_to_{target}"), "{}")])]);
         assert_eq!(stage.owner(), target);
     }
-    check(&stage.act("refund", [calls(&[("transfer_to_triage", "{}")])]), "
+    check(
+        &stage.act("refund", [calls(&[("transfer_to_triage", "{}")])]),
+        "
         ask model
         end: responded transfer_to_triage; failed handoff_limit
         settled
-    ");
+    ",
+    );
     assert_eq!(stage.phase(), Phase::Failed);
 }
 
@@ -311,13 +354,16 @@ fn case_40_tool_rounds_are_capped() {
 fn the_cap_counts_across_workers() {
     let mut stage = Stage::with(LimitsSpec { model_calls_per_turn: Some(2), ..LimitsSpec::default() }, true);
     stage.act("triage", [calls(&[PAY])]);
-    check(&stage.act_again("triage", [calls(&[LOOK])]), "
+    check(
+        &stage.act_again("triage", [calls(&[LOOK])]),
+        "
         note: taken by w-2
         ask model
         run look
         end: responded look; returned c1: look done; failed call_limit
         settled
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -325,20 +371,26 @@ fn case_41_a_model_that_breaks_fails_the_conversation_in_any_agent() {
     let errors = [ModelError::Unavailable("down".into()), ModelError::Refused("no".into()), ModelError::Garbled("?".into())];
     for error in errors {
         let mut stage = Stage::new();
-        check(&stage.act("triage", [Reply::Breaks(error.clone())]), "
+        check(
+            &stage.act("triage", [Reply::Breaks(error.clone())]),
+            "
             ask model
             end: failed model_error
             settled
-        ");
+        ",
+        );
         let mut later = Stage::new();
         later.act("triage", [calls(&[TO_REFUND])]);
-        check(&later.act("refund", [calls(&[LOOK]), Reply::Breaks(error)]), "
+        check(
+            &later.act("refund", [calls(&[LOOK]), Reply::Breaks(error)]),
+            "
             ask model
             run look
             ask model
             end: responded look; returned c1: look done; failed model_error
             settled
-        ");
+        ",
+        );
         assert_eq!(later.phase(), Phase::Failed);
     }
 }
@@ -346,64 +398,84 @@ fn case_41_a_model_that_breaks_fails_the_conversation_in_any_agent() {
 #[test]
 fn a_model_that_says_nothing_is_asked_again_and_then_fails() {
     let mut stage = Stage::new();
-    check(&stage.act("triage", [says(""), says(" \n"), says("hello")]), r#"
+    check(
+        &stage.act("triage", [says(""), says(" \n"), says("hello")]),
+        r#"
         ask model
         ask model
         ask model
         ask: responded; responded " \n"; responded "hello"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     let mut stage = Stage::new();
-    check(&stage.act("triage", [says(""), says(""), says("")]), "
+    check(
+        &stage.act("triage", [says(""), says(""), says("")]),
+        "
         ask model
         ask model
         ask model
         end: responded; responded; failed model_error
         settled
-    ");
+    ",
+    );
 }
 
 #[test]
 fn a_pause_puts_the_turn_off_and_a_too_long_one_ends_it() {
     let later = |secs| Reply::Breaks(ModelError::Later { wait: Duration::from_secs(secs), detail: "busy".into() });
     let mut stage = Stage::new();
-    check(&stage.act("triage", [calls(&[LOOK]), later(30)]), "
+    check(
+        &stage.act("triage", [calls(&[LOOK]), later(30)]),
+        "
         ask model
         run look
         ask model
         note: responded look; returned c1: look done; deferred 30 s
         given back for 30 s
-    ");
+    ",
+    );
     // The next one goes on with what was done, and the rest is no failed attempt.
-    check(&stage.act_again("triage", [says("now")]), r#"
+    check(
+        &stage.act_again("triage", [says("now")]),
+        r#"
         note: taken by w-2
         ask model
         ask: responded "now"; asked question of caller
         settled
-    "#);
-    stage.check_prompt("
+    "#,
+    );
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         assistant:  [c1 look]
         tool c1: look done
-    ");
+    ",
+    );
     let mut stage = Stage::new();
-    check(&stage.act("triage", [later(601)]), "
+    check(
+        &stage.act("triage", [later(601)]),
+        "
         ask model
         end: failed model_error
         settled
-    ");
+    ",
+    );
 }
 
 #[test]
 fn a_response_with_too_many_calls_is_the_models_error() {
     let many: Vec<(&str, &str)> = vec![LOOK; 129];
     let mut stage = Stage::new();
-    check(&stage.act("triage", [calls(&many)]), "
+    check(
+        &stage.act("triage", [calls(&many)]),
+        "
         ask model
         end: failed model_error
         settled
-    ");
+    ",
+    );
     let mut stage = Stage::new();
     let effects = stage.act("triage", [calls(&many[..128]), says("ok")]);
     assert_eq!((effects.len(), stage.runs.len(), stage.phase()), (5, 128, Phase::Waiting));
@@ -444,24 +516,32 @@ fn what_can_never_be_stored_fails_visibly() {
     for (refusal, code) in [(large(), failure::OVERSIZE), (forbidden(), failure::NOT_PERMITTED)] {
         let mut stage = Stage::new();
         stage.meanwhile(0, Meanwhile::Refuses(refusal));
-        check(&stage.act("triage", [calls(&[TO_REFUND])]), &format!("
+        check(
+            &stage.act("triage", [calls(&[TO_REFUND])]),
+            &format!(
+                "
             ask model
             to refund: responded transfer_to_refund; transferred to refund
             end: failed {code}
             settled
-        "));
+        "
+            ),
+        );
         assert_eq!(stage.phase(), Phase::Failed);
     }
     // Not even that it failed can be stored: the work waits for somebody to help.
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Refuses(large()));
     stage.meanwhile(1, Meanwhile::Refuses(forbidden()));
-    check(&stage.act("triage", [says("hi")]), r#"
+    check(
+        &stage.act("triage", [says("hi")]),
+        r#"
         ask model
         ask: responded "hi"; asked question of caller
         end: failed oversize
         given back for 5 s
-    "#);
+    "#,
+    );
 }
 
 #[test]
@@ -469,11 +549,14 @@ fn a_full_disk_is_no_failure() {
     for refusal in [Refusal::NoSpace("full".into()), Refusal::Other("no stream".into())] {
         let mut stage = Stage::new();
         stage.meanwhile(0, Meanwhile::Refuses(refusal));
-        check(&stage.act("triage", [says("hi")]), r#"
+        check(
+            &stage.act("triage", [says("hi")]),
+            r#"
             ask model
             ask: responded "hi"; asked question of caller
             given back for 5 s
-        "#);
+        "#,
+        );
         assert_eq!(stage.phase(), Phase::Working);
     }
 }
@@ -484,7 +567,8 @@ fn an_intent_names_its_calls_by_keys_that_a_successor_finds() {
     stage.act("triage", [calls(&[LOOK, PAY, ("put", "{}")])]);
     let Some(Event::Intended(intended)) = stage.journal.entries()[1].events.last() else { panic!() };
     let keys: Vec<_> = intended.calls.iter().map(|call| (call.call.as_str(), call.key.as_str())).collect();
-    let run_with: Vec<_> = stage.runs.iter().filter(|run| run.call.name != "look").map(|run| (run.call.id.as_str(), run.key.as_str())).collect();
+    let run_with: Vec<_> =
+        stage.runs.iter().filter(|run| run.call.name != "look").map(|run| (run.call.id.as_str(), run.key.as_str())).collect();
     assert_eq!(keys, run_with);
     assert_eq!(keys.len(), 2);
     assert!(keys.iter().all(|(_, key)| key.starts_with(&stage.journal.entries()[1].head.id.to_string())));

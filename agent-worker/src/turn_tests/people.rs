@@ -13,17 +13,22 @@ fn case_28_a_reply_goes_on_with_the_same_agent() {
     let mut stage = Stage::new();
     stage.act("triage", [says("which order?")]);
     stage.reply("17");
-    check(&stage.act("triage", [says("thanks")]), r#"
+    check(
+        &stage.act("triage", [says("thanks")]),
+        r#"
         ask model
         ask: responded "thanks"; asked question of caller
         settled
-    "#);
-    stage.check_prompt("
+    "#,
+    );
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         assistant: which order?
         user: 17
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -36,28 +41,36 @@ fn case_29_a_transfer_asks_nobody() {
 #[test]
 fn case_34_an_approved_call_runs_once() {
     let mut stage = Stage::new();
-    check(&stage.act("triage", [calls(&[WIRE])]), "
+    check(
+        &stage.act("triage", [calls(&[WIRE])]),
+        "
         ask model
         ask: responded wire; intended c1; asked approval of role:manager wire
         settled
-    ");
+    ",
+    );
     assert_eq!((stage.phase(), stage.runs.len()), (Phase::Waiting, 0));
     stage.decide(Verdict::Approved, "");
-    check(&stage.act("triage", [says("wired")]), r#"
+    check(
+        &stage.act("triage", [says("wired")]),
+        r#"
         note: intended c1
         run wire
         note: returned c1: wire done
         ask model
         ask: responded "wired"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     assert_eq!(stage.runs.len(), 1);
-    stage.check_prompt("
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         assistant:  [c1 wire]
         tool c1: wire done
-    ");
+    ",
+    );
     // The key is the one that the request announced.
     let Event::Intended(announced) = &stage.journal.entries()[1].events[1] else { panic!() };
     assert_eq!(announced.calls[0].key, stage.runs[0].key);
@@ -68,12 +81,15 @@ fn case_34_a_denied_call_does_not_run_and_the_model_is_told() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[WIRE])]);
     stage.decide(Verdict::Denied, "too much");
-    check(&stage.act("triage", [says("sorry")]), r#"
+    check(
+        &stage.act("triage", [says("sorry")]),
+        r#"
         note: error c1: A person denied this call: it did not run. Their words: too much
         ask model
         ask: responded "sorry"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     assert_eq!(stage.runs, []);
 }
 
@@ -110,26 +126,32 @@ fn several_approvals_are_one_ask_and_the_last_decision_goes_on() {
     assert_eq!(stage.phase(), Phase::Waiting);
     stage.decide_one(ids[0], Verdict::Approved, "");
     // What only reads needs no intent, though it needed a permission.
-    check(&stage.act("triage", [says("done")]), r#"
+    check(
+        &stage.act("triage", [says("done")]),
+        r#"
         note: error c3: A person denied this call: it did not run.; intended c1
         run wire, spy
         note: returned c1: wire done; returned c4: spy done
         ask model
         ask: responded "done"; asked question of caller
         settled
-    "#);
+    "#,
+    );
 }
 
 #[test]
 fn effects_of_the_same_response_run_before_the_approval_is_asked_for() {
     let mut stage = Stage::new();
-    check(&stage.act("triage", [calls(&[("pay", "{}"), WIRE])]), "
+    check(
+        &stage.act("triage", [calls(&[("pay", "{}"), WIRE])]),
+        "
         ask model
         note: responded pay wire; intended c1
         run pay
         ask: returned c1: pay done; intended c2; asked approval of role:manager wire
         settled
-    ");
+    ",
+    );
     stage.decide(Verdict::Denied, "");
     let effects = stage.act("triage", [says("ok")]);
     assert_eq!(effects[0], "note: error c2: A person denied this call: it did not run.");
@@ -144,13 +166,15 @@ fn what_is_said_while_an_approval_is_open_is_seen_afterwards() {
     assert_eq!(stage.phase(), Phase::Waiting, "a customer cannot approve by saying yes");
     stage.decide(Verdict::Denied, "");
     stage.act("triage", [says("sorry")]);
-    stage.check_prompt("
+    stage.check_prompt(
+        "
         system: Be kind.
         user: help
         assistant:  [c1 wire]
         tool c1: A person denied this call: it did not run.
         user: yes, do it!
-    ");
+    ",
+    );
 }
 
 #[test]
@@ -159,10 +183,13 @@ fn a_persons_words_are_never_taken_for_a_warning() {
     stage.act("triage", [calls(&[("pay", "{}")]), super::stage::Reply::Dies]);
     stage.act_again("triage", []);
     stage.decide(Verdict::Happened, "Ignored: the bank said so");
-    check(&stage.act("triage", [says("ok")]), r#"
+    check(
+        &stage.act("triage", [says("ok")]),
+        r#"
         note: returned c1: Ignored: the bank said so
         ask model
         ask: responded "ok"; asked question of caller
         settled
-    "#);
+    "#,
+    );
 }

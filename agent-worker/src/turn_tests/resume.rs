@@ -16,16 +16,22 @@ const TO_REFUND: (&str, &str) = ("transfer_to_refund", "{}");
 #[test]
 fn a_redelivered_item_is_taken_before_anything_else() {
     let mut stage = Stage::new();
-    check(&stage.act("triage", []), "
+    check(
+        &stage.act("triage", []),
+        "
         ask model
         dies
-    ");
-    check(&stage.act_again("triage", [says("hi")]), r#"
+    ",
+    );
+    check(
+        &stage.act_again("triage", [says("hi")]),
+        r#"
         note: taken by w-2
         ask model
         ask: responded "hi"; asked question of caller
         settled
-    "#);
+    "#,
+    );
 }
 
 #[test]
@@ -60,20 +66,26 @@ fn a_stale_item_is_settled_and_forgotten() {
 #[test]
 fn reads_and_idempotent_calls_run_again_under_the_same_key_without_asking_the_model() {
     let mut stage = Stage::new();
-    check(&stage.act("triage", [calls(&[("look", "{}"), ("put", "{}"), ("mail", "{}")]), Reply::Dies]), "
+    check(
+        &stage.act("triage", [calls(&[("look", "{}"), ("put", "{}"), ("mail", "{}")]), Reply::Dies]),
+        "
         ask model
         note: responded look put mail; intended c2 c3
         run look, put, mail
         dies
-    ");
-    check(&stage.act_again("triage", [says("ok")]), r#"
+    ",
+    );
+    check(
+        &stage.act_again("triage", [says("ok")]),
+        r#"
         note: taken by w-2
         run look, put, mail
         note: returned c1: look done; returned c2: put done; returned c3: mail done
         ask model
         ask: responded "ok"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     let keys = |n: usize| stage.runs[n..n + 3].iter().map(|run| run.key.clone()).collect::<Vec<_>>();
     assert_eq!(keys(0)[1..], keys(3)[1..]);
 }
@@ -92,11 +104,14 @@ fn a_side_effect_in_doubt_is_asked_about_and_retried_happened_or_given_up() {
     ] {
         let mut stage = Stage::new();
         stage.act("triage", [calls(&[PAY]), Reply::Dies]);
-        check(&stage.act_again("triage", []), "
+        check(
+            &stage.act_again("triage", []),
+            "
             note: taken by w-2
             ask: intended c1; asked in doubt of caller pay
             settled
-        ");
+        ",
+        );
         stage.decide(verdict, note);
         let expected = format!("{expected}\nask model\nask: responded \"ok\"; asked question of caller\nsettled");
         check(&stage.act("triage", [says("ok")]), &expected);
@@ -111,29 +126,38 @@ fn a_call_that_was_retried_and_died_again_is_in_doubt_again() {
     stage.act("triage", [calls(&[PAY]), Reply::Dies]);
     stage.act_again("triage", []);
     stage.decide(Verdict::Retry, "");
-    check(&stage.act("triage", [Reply::Dies]), "
+    check(
+        &stage.act("triage", [Reply::Dies]),
+        "
         note: intended c1
         run pay
         dies
-    ");
-    check(&stage.act_again("triage", []), "
+    ",
+    );
+    check(
+        &stage.act_again("triage", []),
+        "
         note: taken by w-4
         ask: intended c1; asked in doubt of caller pay
         settled
-    ");
+    ",
+    );
 }
 
 #[test]
 fn a_call_whose_doubt_is_given_up_by_policy_is_not_tried_again() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[("log", "{}")]), Reply::Dies]);
-    check(&stage.act_again("triage", [says("ok")]), r#"
+    check(
+        &stage.act_again("triage", [says("ok")]),
+        r#"
         note: taken by w-2
         note: error c1: It is unknown whether this call ran, and it will not be tried again.
         ask model
         ask: responded "ok"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     assert_eq!(stage.runs.len(), 1);
 }
 
@@ -142,21 +166,29 @@ fn an_approved_call_that_died_is_in_doubt_and_one_that_never_began_is_not() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[WIRE])]);
     stage.decide(Verdict::Approved, "");
-    check(&stage.act("triage", [Reply::Dies]), "
+    check(
+        &stage.act("triage", [Reply::Dies]),
+        "
         note: intended c1
         run wire
         dies
-    ");
-    check(&stage.act_again("triage", []), "
+    ",
+    );
+    check(
+        &stage.act_again("triage", []),
+        "
         note: taken by w-3
         ask: intended c1; asked in doubt of role:manager wire
         settled
-    ");
+    ",
+    );
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[WIRE])]);
     stage.decide(Verdict::Approved, "");
     // The first worker died before it had stored its intent: nothing can have run.
-    check(&stage.act_again("triage", [says("ok")]), r#"
+    check(
+        &stage.act_again("triage", [says("ok")]),
+        r#"
         note: taken by w-2
         note: intended c1
         run wire
@@ -164,7 +196,8 @@ fn an_approved_call_that_died_is_in_doubt_and_one_that_never_began_is_not() {
         ask model
         ask: responded "ok"; asked question of caller
         settled
-    "#);
+    "#,
+    );
 }
 
 /// A broker that is back from a crash delivers with count one: two workers hold the same permission.
@@ -176,10 +209,13 @@ fn two_workers_with_one_permission_run_it_once() {
     let item = stage.journal.tail().next - 1;
     let second = stage.turn("triage", Delivered { item, count: 1 });
     stage.act("triage", [Reply::Dies]);
-    check(&stage.drive(second, []), "
+    check(
+        &stage.drive(second, []),
+        "
         note: intended c1
         dropped
-    ");
+    ",
+    );
     assert_eq!(stage.runs.len(), 1);
 }
 
@@ -188,28 +224,37 @@ fn a_doubt_is_settled_before_the_conversation_completes() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[PAY, WIRE, DONE]), Reply::Dies]);
     // Nobody is bothered with the approval: the completion makes it needless.
-    check(&stage.act_again("triage", []), "
+    check(
+        &stage.act_again("triage", []),
+        "
         note: taken by w-2
         ask: intended c1; asked in doubt of caller pay
         settled
-    ");
+    ",
+    );
     stage.decide(Verdict::Happened, "receipt 7");
-    check(&stage.act("triage", []), "
+    check(
+        &stage.act("triage", []),
+        "
         end: returned c1: receipt 7; error c2: Ignored: the same response completed the task.; completed TaskComplete: all done
         settled
-    ");
+    ",
+    );
 }
 
 #[test]
 fn a_transfer_of_a_predecessor_happens_after_its_doubts_without_the_model() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[("put", "{}"), TO_REFUND, ("transfer_to_order", r#"{"payload":{"order":1}}"#)]), Reply::Dies]);
-    check(&stage.act_again("triage", []), "
+    check(
+        &stage.act_again("triage", []),
+        "
         note: taken by w-2
         run put
         to refund: returned c1: put done; transferred to refund
         settled
-    ");
+    ",
+    );
     let ignored = stage.journal.events().filter(|(_, (_, event))| matches!(event, Event::Warned(_))).count();
     assert_eq!(ignored, 1, "what was warned of once is not warned of again");
 }
@@ -219,13 +264,16 @@ fn a_redispatch_continues_the_turn_and_its_intents() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[("put", "{}")]), Reply::Dies]);
     stage.write(stage.to("triage"), "coordinator", Redispatched { turn: 0, reason: "silence".to_owned() });
-    check(&stage.act("triage", [says("ok")]), r#"
+    check(
+        &stage.act("triage", [says("ok")]),
+        r#"
         run put
         note: returned c1: put done
         ask model
         ask: responded "ok"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     assert_eq!(stage.runs[0].key, stage.runs[1].key);
 }
 
@@ -236,10 +284,13 @@ fn the_last_attempt_fails_the_conversation() {
     for n in 2..=5 {
         check(&stage.act_again("triage", []), &format!("note: taken by w-{n}\nask model\ndies"));
     }
-    check(&stage.act_again("triage", []), "
+    check(
+        &stage.act_again("triage", []),
+        "
         end: failed poison
         settled
-    ");
+    ",
+    );
     assert_eq!(stage.phase(), Phase::Failed);
     let mut once = Stage::with(LimitsSpec { attempts: Some(1), ..LimitsSpec::default() }, true);
     once.act("triage", []);
@@ -253,24 +304,33 @@ fn a_turn_that_was_handed_back_keeps_what_it_did_and_is_no_failed_attempt() {
         stage.act_again("triage", [Reply::HandsBack]);
     }
     let mut stage = Stage::new();
-    check(&stage.act("triage", [calls(&[("look", "{}")]), Reply::HandsBack]), "
+    check(
+        &stage.act("triage", [calls(&[("look", "{}")]), Reply::HandsBack]),
+        "
         ask model
         run look
         note: responded look; handed back: draining
-    ");
-    check(&stage.act_again("triage", [Reply::HandsBack]), "
+    ",
+    );
+    check(
+        &stage.act_again("triage", [Reply::HandsBack]),
+        "
         note: taken by w-2
         run look
         note: handed back: draining
-    ");
+    ",
+    );
     assert_eq!(stage.journal.brief().unwrap().attempts, 0);
-    check(&stage.act_again("triage", [says("ok")]), r#"
+    check(
+        &stage.act_again("triage", [says("ok")]),
+        r#"
         note: taken by w-3
         run look
         ask model
         ask: returned c1: look done; responded "ok"; asked question of caller
         settled
-    "#);
+    "#,
+    );
 }
 
 #[test]
@@ -278,10 +338,13 @@ fn an_entry_of_a_newer_version_is_set_aside_once() {
     let mut stage = Stage::new();
     let unknown = Event::Unknown { kind: "sung".to_owned(), data: vec![0xc0].into() };
     stage.write(Class::Note, "triage", unknown);
-    check(&stage.act("triage", []), "
+    check(
+        &stage.act("triage", []),
+        "
         note: set aside 1 sung
         given back for 10 s
-    ");
+    ",
+    );
     check(&stage.act_again("triage", []), "given back for 10 s");
     assert_eq!(stage.journal.brief().unwrap().wait_secs, Some(10));
     // What is over is over, whoever wrote about it.
@@ -294,14 +357,17 @@ fn a_completion_that_a_successor_finds_is_withheld_from_a_person_it_never_heard(
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[("put", "{}"), DONE]), Reply::Dies]);
     stage.say("wait, one more thing");
-    check(&stage.act_again("triage", [says("what is it?")]), r#"
+    check(
+        &stage.act_again("triage", [says("what is it?")]),
+        r#"
         note: taken by w-2
         run put
         note: returned c1: put done; error c2: Not completed: the person said something more meanwhile. Answer that first.
         ask model
         ask: responded "what is it?"; asked question of caller
         settled
-    "#);
+    "#,
+    );
     // The same where the message came before the response was stored.
     let mut stage = Stage::new();
     stage.meanwhile(0, Meanwhile::Says("wait"));

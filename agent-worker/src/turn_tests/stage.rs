@@ -96,7 +96,13 @@ pub(super) fn check(effects: &[String], expected: &str) {
 
 fn tool(effect: Repeat, in_doubt: InDoubt, approval: Option<&str>) -> CodeToolSpec {
     let approval: Option<Audience> = approval.map(|audience| audience.parse().unwrap());
-    CodeToolSpec { effect: Some(effect), in_doubt: Some(in_doubt), approval, description: Some("does".to_owned()), ..CodeToolSpec::default() }
+    CodeToolSpec {
+        effect: Some(effect),
+        in_doubt: Some(in_doubt),
+        approval,
+        description: Some("does".to_owned()),
+        ..CodeToolSpec::default()
+    }
 }
 
 /// Tools of the test orchestration.
