@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use protocol::brief::Phase;
-use protocol::ids::{AgentName, ConversationId, OrchestrationName};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, ProcessId};
 
 /// AI agents that hand conversations to one another, each in its own process, over NATS.
 #[derive(Debug, Parser)]
@@ -147,6 +147,10 @@ pub struct ProgramArgs {
     /// Where the broker is.
     #[command(flatten)]
     pub broker: BrokerArgs,
+    /// This process's id, unique among those that run now; by default a fresh one. Credentials that permit one inbox
+    /// (`_INBOX_<id>.>`) and no other need it fixed.
+    #[arg(long, value_name = "ID", env = "BATON_PROCESS")]
+    pub process: Option<ProcessId>,
     /// Answer `/livez` and `/readyz` over HTTP at this address.
     #[arg(long, value_name = "ADDRESS:PORT", env = "BATON_HEALTH")]
     pub health: Option<std::net::SocketAddr>,

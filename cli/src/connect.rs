@@ -27,6 +27,11 @@ pub(crate) enum Address {
     },
 }
 
+/// The id that this process was given, or a fresh one.
+pub(crate) fn process_id_or(given: Option<ProcessId>, prefix: &str) -> anyhow::Result<ProcessId> {
+    given.map_or_else(|| process_id(prefix), Ok)
+}
+
 /// A fresh id for this process.
 pub(crate) fn process_id(prefix: &str) -> anyhow::Result<ProcessId> {
     let mut bytes = [0; 16];

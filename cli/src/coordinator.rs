@@ -10,7 +10,7 @@ use crate::connect::{self, Address};
 use crate::{health, manifest, program};
 
 pub(crate) async fn command(args: CoordinatorArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
-    let process = connect::process_id("coordinator")?;
+    let process = connect::process_id_or(args.program.process.clone(), "coordinator")?;
     let telemetry = program::telemetry(log, "coordinator", None, process.as_str(), "info")?;
     let mut orchestrations = Vec::new();
     for file in &args.manifests {

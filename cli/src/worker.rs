@@ -16,7 +16,8 @@ pub(crate) async fn command(args: WorkerArgs, log: &LogArgs) -> anyhow::Result<E
         [agent] => agent.to_string(),
         _ => "worker".to_owned(),
     };
-    let process = connect::process_id(&service.chars().take(40).collect::<String>())?;
+    let prefix: String = service.chars().take(40).collect();
+    let process = connect::process_id_or(args.program.process.clone(), &prefix)?;
     let telemetry = program::telemetry(log, &service, Some(args.orchestration.to_string()), process.as_str(), "info")?;
     let stop = program::stop_on_signal(args.program.tied)?;
     let (ready, is_ready) = watch::channel(false);

@@ -132,7 +132,7 @@ async fn settled(server: &Server, tap: &Tap, items: u64) -> (Tally, BTreeMap<Str
                     .iter()
                     .all(|tally| tally.messages(worker, &SENT) == in_msgs && tally.messages(worker, &RECEIVED) == out_msgs)
             };
-            if acks == items && WORKERS.iter().all(|worker| agrees(worker)) {
+            if acks == items && WORKERS.iter().all(agrees) {
                 return (tally, connections);
             }
             last = Some((tally, connections));

@@ -15,8 +15,10 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// not followed: a definition says whom to talk to, a server does not.
 ///
 /// # Errors
-/// What TLS reports, such as that no provider is installed.
+/// What TLS reports.
 pub fn http_client() -> reqwest::Result<Client> {
+    // A program that embeds a worker need not know which TLS provider it comes with; the one that is there already stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
         .user_agent(concat!("baton/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)

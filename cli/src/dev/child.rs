@@ -98,7 +98,7 @@ fn start(spec: &Spec) -> std::io::Result<Child> {
 /// Variables that say where another broker is, or what one program alone may have: an address to listen at, above all.
 fn is_for_others(variable: &OsStr) -> bool {
     let name = variable.to_string_lossy();
-    name.starts_with("NATS_") || ["BATON_HEALTH", "BATON_REPLICAS"].contains(&&*name)
+    name.starts_with("NATS_") || ["BATON_HEALTH", "BATON_PROCESS", "BATON_REPLICAS"].contains(&&*name)
 }
 
 async fn end(child: &mut Child, grace: Duration) {
