@@ -1,8 +1,8 @@
 //! The broker: NATS JetStream.
 //!
-//! One file for each contract ([`append`], [`read`], [`work`], [`follow`], [`bus`], [`store`] with [`objects`], [`provision`]) over
-//! three that they share: [`connect`] makes and watches the connection, [`request`] asks and knows every way in which an answer
-//! can fail to come, [`pull`] keeps count of what was ordered from a consumer.
+//! One file for each contract (`append`, `read`, `work`, `follow`, `bus`, `store` with `objects`, `provision`) over
+//! three that they share: `connect` makes and watches the connection, `request` asks and knows every way in which an answer
+//! can fail to come, `pull` keeps count of what was ordered from a consumer.
 
 mod append;
 mod bus;
