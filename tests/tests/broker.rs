@@ -10,6 +10,7 @@ use cli::broker::find::Origin;
 use cli::broker::version::PINNED;
 use cli::broker::{Config, Fsync, Places, Report, Route, Server, StartError, obtain};
 use tests::nats;
+use tests::processes::eventually;
 
 /// What was reported.
 #[derive(Default)]
@@ -163,6 +164,11 @@ async fn a_cluster_keeps_what_it_acknowledged_when_a_node_dies() {
     cluster.nodes[0].restart().await.unwrap();
     cluster.settled().await;
 
-    let stream = jetstream_at(cluster.nodes[0].url()).await.get_stream("kept").await.unwrap();
-    assert_eq!(stream.get_raw_message(sequence).await.unwrap().payload, "first");
+    // The cluster has a leader again; the stream elects its own, and nobody answers for it until it has.
+    let jetstream = jetstream_at(cluster.nodes[0].url()).await;
+    let kept = eventually("the stream has a leader", async || {
+        let stream = jetstream.get_stream("kept").await.ok()?;
+        stream.get_raw_message(sequence).await.ok()
+    });
+    assert_eq!(kept.await.payload, "first");
 }
