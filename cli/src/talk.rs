@@ -31,6 +31,7 @@ impl Replies {
         let source: Box<dyn AsyncBufRead + Send + Unpin> = match file {
             None => Box::new(BufReader::new(tokio::io::stdin())),
             Some(file) => {
+                anyhow::ensure!(!file.is_dir(), "the replies in {} cannot be read: it is a directory", file.display());
                 let opened = tokio::fs::File::open(file).await;
                 Box::new(BufReader::new(opened.with_context(|| format!("the replies in {} cannot be read", file.display()))?))
             }
@@ -44,18 +45,22 @@ impl Replies {
         Self { lines: source.lines(), is_terminal: false }
     }
 
-    async fn next(&mut self, prompt: &str, out: Output) -> anyhow::Result<Option<String>> {
+    async fn next(&mut self, prompt: &str, out: Output) -> Option<String> {
         if self.is_terminal {
             output::piece(prompt);
         }
-        let line = self.lines.next_line().await.context("a reply cannot be read as a line of text")?;
+        // Whatever is wrong with a person's input is no reason to fail their conversation: it waits for a better one.
+        let line = self.lines.next_line().await.unwrap_or_else(|error| {
+            output::note(&format!("no more replies can be read: {error}"));
+            None
+        });
         if let Some(line) = &line
             && !self.is_terminal
             && !out.is_json()
         {
             output::line(&format!("{prompt}{line}"));
         }
-        Ok(line)
+        line
     }
 }
 
@@ -165,7 +170,7 @@ async fn answer(replies: &mut Replies, question: &Question, prompt: &str, out: O
         );
     }
     if question.kind == RequestKind::Question {
-        return Ok(replies.next(prompt, out).await?.map(Answer::Text));
+        return Ok(replies.next(prompt, out).await.map(Answer::Text));
     }
     let choices = match question.kind {
         RequestKind::Approval => "yes or no",
@@ -173,7 +178,7 @@ async fn answer(replies: &mut Replies, question: &Question, prompt: &str, out: O
     };
     output::note(&format!("{} asks: {} ({choices}; more words are passed on)", question.agent, question.text));
     loop {
-        let Some(line) = replies.next(prompt, out).await? else { return Ok(None) };
+        let Some(line) = replies.next(prompt, out).await else { return Ok(None) };
         let (word, note) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
         match verdict(question.kind, word) {
             Some(verdict) => return Ok(Some(Answer::Decision { verdict, note: note.trim().to_owned(), by: "terminal".to_owned() })),

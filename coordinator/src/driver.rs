@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use journal::Delivery;
+use journal::{Delivery, StoreError};
 use protocol::entry::Head;
 use protocol::ids::{AgentName, ConversationId, Seq};
 use protocol::subject::{Class, gateway_of_hello};
@@ -243,6 +243,11 @@ impl Driver {
                 self.is_ticking = false;
                 self.presence.tick_missed();
                 tracing::warn!(orchestration = %self.actor.orchestration, "the tick did not come back: {error}");
+                // It lies in memory, and a broker that starts again has forgotten it. Without it there is no time, and nothing
+                // else would ever look for what is missing.
+                if matches!(error, StoreError::Missing(_)) {
+                    self.perform(vec![Act::Provision(self.agents.clone())]);
+                }
             }
             Done::Probed { process, probe, delivered } => {
                 if let Some(death) = self.presence.probed(&process, probe, delivered, self.at()) {
