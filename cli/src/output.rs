@@ -32,6 +32,11 @@ impl Output {
     }
 }
 
+/// Text of others (models, tools, people) as a terminal may have it: control characters would be obeyed there.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
 /// A line on standard output. A reader that went away (`| head`) is no failure of ours.
 pub(crate) fn line(text: &str) {
     let mut stdout = io::stdout().lock();
@@ -60,4 +65,15 @@ pub(crate) fn fail(error: &anyhow::Error) -> ExitCode {
         said = cause;
     }
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_say_cannot_steer_the_terminal() {
+        assert_eq!(printable("plain é\ttext\n"), "plain é\ttext\n");
+        assert_eq!(printable("\u{1b}[31mred\u{7}\u{9b}2J"), "\u{fffd}[31mred\u{fffd}\u{fffd}2J");
+    }
 }

@@ -58,7 +58,7 @@ impl Replies {
             && !self.is_terminal
             && !out.is_json()
         {
-            output::line(&format!("{prompt}{line}"));
+            output::line(&format!("{prompt}{}", output::printable(line)));
         }
         line
     }
@@ -125,7 +125,7 @@ impl Talk {
             Outcome::Cancelled(cancelled) if cancelled.reason.is_empty() => ("cancelled", "The conversation was cancelled.".to_owned()),
             Outcome::Cancelled(cancelled) => ("cancelled", format!("The conversation was cancelled: {}", cancelled.reason)),
         };
-        self.out.result(&json!({ "kind": "outcome", "outcome": word, "text": text }), |_| text.clone())?;
+        self.out.result(&json!({ "kind": "outcome", "outcome": word, "text": text }), |_| output::printable(&text))?;
         Ok(if word == "completed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
@@ -154,7 +154,7 @@ fn say(line: &Line, out: Output, pids: Option<&Pids>, margin: usize) {
     match &line.content {
         Content::Text(text) => {
             let label = pids.map(|pids| label(&line.process, pids.get(&line.process).copied())).unwrap_or_default();
-            output::line(&format!("{label:margin$}{}: {text}", line.name));
+            output::line(&format!("{label:margin$}{}: {}", line.name, output::printable(text)));
         }
         Content::TransferCall(_) => {}
         Content::TransferResult { to, .. } => output::note(&format!("{:margin$}({} hands over to {to})", "", line.name)),
@@ -176,7 +176,8 @@ async fn answer(replies: &mut Replies, question: &Question, prompt: &str, out: O
         RequestKind::Approval => "yes or no",
         RequestKind::InDoubt | RequestKind::Question => "retry, happened or abandon",
     };
-    output::note(&format!("{} asks: {} ({choices}; more words are passed on)", question.agent, question.text));
+    let text = output::printable(&question.text);
+    output::note(&format!("{} asks: {text} ({choices}; more words are passed on)", question.agent));
     loop {
         let Some(line) = replies.next(prompt, out).await else { return Ok(None) };
         let (word, note) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
