@@ -7,7 +7,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use journal::{Delivery, Follow, RequestError, Scope, Start};
 use protocol::conversation::FoldError;
-use protocol::ids::{AgentName, ConversationId, EventId};
+use protocol::ids::{AgentName, ConversationId, EventId, Seq};
 use protocol::live::Live;
 use protocol::subject;
 use protocol::wire::Stored;
@@ -73,6 +73,34 @@ impl Client {
         Ok(self.following(conversation, after, true).await?.into_stream())
     }
 
+    /// One who follows from `after` on, and what there is to show since: for whoever receives the orchestration's entries
+    /// and pieces by a subscription of its own, which must have begun before this call.
+    ///
+    /// # Errors
+    /// [`Unread`].
+    pub async fn follower(
+        &self,
+        conversation: &ConversationId,
+        after: Option<EventId>,
+        live: bool,
+    ) -> Result<(Follower, Vec<Followed>), Unread> {
+        let mut loaded = self.load(conversation).await?;
+        // What the subscription has brought already comes no second time: a replica that lags must not hide it.
+        if let Some(seq) = self.newer(&loaded.conversation).await? {
+            loaded = self.load_up_to(conversation, seq, Instant::now() + self.patience).await?;
+        }
+        Ok(Follower::new(&loaded.conversation, loaded.last.time_ms, after, live))
+    }
+
+    /// What a follower has missed, up to the entry of sequence `seq` at least.
+    ///
+    /// # Errors
+    /// [`Unread`].
+    pub async fn catch_up(&self, conversation: &ConversationId, follower: &mut Follower, seq: Seq) -> Result<Vec<Followed>, Unread> {
+        let loaded = self.load_up_to(conversation, seq, Instant::now() + self.patience).boxed().await?;
+        Ok(follower.replace(&loaded.conversation, loaded.last.time_ms))
+    }
+
     async fn following(&self, id: &ConversationId, after: Option<EventId>, live: bool) -> Result<Following, FollowError> {
         // Listened to before the conversation is read: what is said in between is not lost.
         let pieces = match live {
@@ -80,8 +108,8 @@ impl Client {
             false => stream::pending().boxed(),
         };
         let loaded = self.load(id).await?;
-        let tail = loaded.conversation.tail().seq;
-        let (follower, shown) = Follower::new(loaded.conversation, loaded.last.time_ms, after, live);
+        let (follower, shown) = Follower::new(&loaded.conversation, loaded.last.time_ms, after, live);
+        let tail = follower.tail().seq;
         let entries = match follower.is_ended() {
             true => stream::empty().boxed(),
             false => {
@@ -129,7 +157,8 @@ impl Following {
             biased;
             Some(piece) = self.pieces.next() => {
                 if let Some((agent, live)) = spoken(&piece) {
-                    self.shown.extend(self.follower.said(agent, live));
+                    let from = live.index;
+                    self.shown.extend(self.follower.said(agent, live, from));
                 }
             }
             Some(stored) = self.entries.next() => self.stored(&stored?).await?,
@@ -142,9 +171,7 @@ impl Following {
         match self.follower.stored(stored) {
             Ok(shown) => self.shown.extend(shown),
             Err(FoldError::Gap { .. }) => {
-                let deadline = Instant::now() + self.client.patience;
-                let loaded = self.client.load_up_to(&self.id, stored.seq, deadline).boxed().await?;
-                self.shown.extend(self.follower.replace(loaded.conversation, loaded.last.time_ms));
+                self.shown.extend(self.client.catch_up(&self.id, &mut self.follower, stored.seq).await?);
             }
             Err(error) => return Err(Unread::from(error).into()),
         }

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use protocol::brief::Phase;
-use protocol::conversation::{Conversation, FoldError, Partial};
+use protocol::conversation::{Conversation, FoldError, Partial, Tail};
 use protocol::entry::{Entry, Head};
 use protocol::event::Event;
-use protocol::ids::{AgentName, EventId, Ordinal, Writer};
+use protocol::ids::{AgentName, EventId, Writer};
 use protocol::live::Live;
 use protocol::wire::Stored;
 
-use crate::tokens::{Token, Tokens};
+use crate::tokens::{Said, Token, Tokens};
 
 /// One event, as it is recorded.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,33 +43,33 @@ pub enum Followed {
     Token(Token),
 }
 
-/// One who follows a conversation.
+/// One who follows a conversation. It keeps nothing of what it has shown: ten thousand of them are normal.
 #[derive(Debug)]
 pub struct Follower {
-    conversation: Conversation,
+    tail: Tail,
+    is_ended: bool,
     after: Option<EventId>,
     tokens: Option<Tokens>,
-    is_erased: bool,
 }
 
 impl Follower {
     /// One who has seen a conversation up to `after`, and what there is to show since. With `live`, tokens too.
     /// `time_ms` is when the conversation's last entry was stored.
-    pub fn new(conversation: Conversation, time_ms: u64, after: Option<EventId>, live: bool) -> (Self, Vec<Followed>) {
+    pub fn new(conversation: &Conversation, time_ms: u64, after: Option<EventId>, live: bool) -> (Self, Vec<Followed>) {
         let tokens = live.then(Tokens::default);
-        let mut follower = Self { conversation, after, tokens, is_erased: false };
-        let shown = follower.show_from(0, time_ms);
+        let mut follower = Self { tail: Tail::default(), is_ended: false, after, tokens };
+        let shown = follower.replace(conversation, time_ms);
         (follower, shown)
     }
 
-    /// The conversation as far as it has been followed.
-    pub const fn conversation(&self) -> &Conversation {
-        &self.conversation
+    /// The last entry that it has seen.
+    pub const fn tail(&self) -> &Tail {
+        &self.tail
     }
 
     /// Whether there is nothing more to come.
-    pub fn is_ended(&self) -> bool {
-        self.is_erased || self.conversation.phase().is_some_and(Phase::is_ended)
+    pub const fn is_ended(&self) -> bool {
+        self.is_ended
     }
 
     /// The journal stored an entry; one that was seen before shows nothing.
@@ -80,43 +80,44 @@ impl Follower {
     pub fn stored(&mut self, stored: &Stored) -> Result<Vec<Followed>, FoldError> {
         let head = Head::decode(&stored.subject, &stored.headers)?;
         if head.brief.phase == Phase::Erased {
-            self.is_erased = true;
+            self.is_ended = true;
             return Ok(Vec::new());
         }
-        let from = self.conversation.tail().next;
-        self.conversation.extend(&Partial::decode(stored)?)?;
-        Ok(self.show_from(from, stored.time_ms))
-    }
-
-    /// The conversation was read again, and is newer. `time_ms` is when its last entry was stored.
-    pub fn replace(&mut self, newer: Conversation, time_ms: u64) -> Vec<Followed> {
-        let from = self.conversation.tail().next;
-        if newer.tail().next <= from {
-            return Vec::new();
+        if head.subject.ordinal < self.tail.next {
+            return Ok(Vec::new());
         }
-        self.conversation = newer;
-        self.show_from(from, time_ms)
+        let (entries, tail) = Partial::decode(stored)?.beyond(&self.tail)?;
+        Ok(self.show_all(&entries, tail, stored.time_ms))
     }
 
-    /// An agent's worker said a piece of an answer.
-    pub fn said(&mut self, agent: AgentName, live: Live) -> Vec<Followed> {
+    /// The conversation was read again, and may be newer. `time_ms` is when its last entry was stored.
+    pub fn replace(&mut self, newer: &Conversation, time_ms: u64) -> Vec<Followed> {
+        let from = usize::try_from(self.tail.next).unwrap_or(usize::MAX);
+        match newer.entries().get(from..) {
+            None | Some([]) => Vec::new(),
+            Some(entries) => self.show_all(entries, *newer.tail(), time_ms),
+        }
+    }
+
+    /// An agent's worker said a piece of an answer; or pieces `from` there on, which somebody has put together.
+    pub fn said(&mut self, agent: AgentName, live: Live, from: u32) -> Vec<Followed> {
         let mut shown = Vec::new();
         // Before the journal has caught up with what this follower saw elsewhere, nothing is news.
-        let is_behind = self.after.is_some_and(|after| after.ordinal >= self.conversation.tail().next);
+        let is_behind = self.after.is_some_and(|after| after.ordinal >= self.tail.next);
         if let Some(tokens) = self.tokens.as_mut().filter(|_| !is_behind) {
-            tokens.said(agent, live, &mut shown);
+            tokens.said(Said { agent, live, from }, &mut shown);
         }
         shown.into_iter().map(Followed::Token).collect()
     }
 
-    fn show_from(&mut self, from: Ordinal, time_ms: u64) -> Vec<Followed> {
-        let from = usize::try_from(from).unwrap_or(usize::MAX);
-        let entries = self.conversation.entries().get(from..).unwrap_or_default().to_vec();
-        let last = entries.len().saturating_sub(1);
+    fn show_all(&mut self, entries: &[Arc<Entry>], tail: Tail, time_ms: u64) -> Vec<Followed> {
         let mut shown = Vec::new();
         for (place, entry) in entries.iter().enumerate() {
-            self.show(entry, (place == last).then_some(time_ms), &mut shown);
+            let is_last = place + 1 == entries.len();
+            self.show(entry, is_last.then_some(time_ms), &mut shown);
+            self.is_ended = entry.head.brief.phase.is_ended();
         }
+        self.tail = tail;
         shown
     }
 

@@ -66,7 +66,7 @@ pub use converse::{Answer, BoxError, Callbacks, ConverseError, Handle};
 pub use error::{CancelError, ClaimError, Classified, DecideError, EndError, NotOpen, ReplyError, StartError, Status, Unread, Unwritten};
 pub use follow::FollowError;
 pub use follower::{Followed, Follower, Recorded};
-pub use query::QueryError;
+pub use query::{Inspected, QueryError};
 pub use question::Question;
 pub use result::{Outcome, ResultError};
 pub use start::{Input, Opening, Started};

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use journal::{LoadError, RequestError};
+use journal::RequestError;
 use protocol::ids::ConversationId;
 use protocol::query::{Answer, ListQuery, Listed, ShowQuery, Shown, Status, verb};
 use protocol::subject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::{Classified, Client, Unread};
+use crate::read::Loaded;
+use crate::{Classified, Client, Outcome, Question, Unread};
 
 /// How long the coordinator may take: it answers from memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -52,6 +53,17 @@ impl Classified for QueryError {
     }
 }
 
+/// One conversation in full.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspected {
+    /// As a ledger would show it.
+    pub shown: Shown,
+    /// What is asked, oldest first.
+    pub open: Vec<Question>,
+    /// How it ended, if it has.
+    pub outcome: Option<Outcome>,
+}
+
 impl Client {
     /// One conversation: from the ledger, or from the journal where no coordinator runs, or its ledger is behind.
     ///
@@ -83,6 +95,16 @@ impl Client {
         status.ok_or_else(|| QueryError::Misunderstood("it has no status".to_owned()))
     }
 
+    /// One conversation with what is asked and how it ended: from the journal, as it is now.
+    ///
+    /// # Errors
+    /// [`Unread`].
+    pub async fn inspect(&self, conversation: &ConversationId) -> Result<Inspected, Unread> {
+        let loaded = self.load(conversation).await?;
+        let outcome = loaded.conversation.events().next_back().and_then(|(_, (_, event))| Outcome::of(event));
+        Ok(Inspected { open: Question::open(&loaded.conversation), outcome, shown: self.shown(&loaded).await? })
+    }
+
     async fn ask<T: DeserializeOwned>(&self, verb: &str, question: Bytes) -> Result<Option<T>, QueryError> {
         let subject = subject::coordinator(&self.orchestration, verb);
         let answer = self.broker.ask(&subject, question, ANSWER_TIMEOUT).await?;
@@ -94,17 +116,21 @@ impl Client {
     }
 
     async fn show_from_journal(&self, id: &ConversationId) -> Result<Shown, Unread> {
-        let loaded = self.load(id).await?;
-        let entry = loaded.conversation.last().ok_or_else(|| Unread::NotFound(id.clone()))?;
-        let opening = self.broker.at(&self.orchestration, id, 0).await.map_err(LoadError::from)?;
+        self.shown(&self.load(id).await?).await
+    }
+
+    async fn shown(&self, Loaded { conversation, last }: &Loaded) -> Result<Shown, Unread> {
+        let id = conversation.id();
+        let entry = conversation.last().ok_or_else(|| Unread::NotFound(id.clone()))?;
+        let opening = self.at(id, 0).await?;
         Ok(Shown {
             conversation: id.clone(),
             brief: entry.head.brief.clone(),
             ordinal: entry.ordinal(),
             kind: entry.head.kind.clone(),
             revision: entry.head.revision.clone(),
-            last_ms: loaded.last.time_ms,
-            opened_ms: opening.map_or(loaded.last.time_ms, |opening| opening.time_ms),
+            last_ms: last.time_ms,
+            opened_ms: opening.map_or(last.time_ms, |opening| opening.time_ms),
             traceparent: entry.head.trace.as_ref().map(|trace| trace.parent.clone()),
         })
     }

@@ -33,6 +33,14 @@ pub enum Token {
 /// Pieces that may wait for the journal to reach their epoch; what is beyond is lost, which its index tells.
 const EARLY_MAX: usize = 1024;
 
+/// A piece as it is said, or several that somebody has put together: those `from` there on, up to its own index.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) agent: AgentName,
+    pub(crate) live: Live,
+    pub(crate) from: u32,
+}
+
 /// What has been shown of the current epoch's answers, and is not recorded yet.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
@@ -44,7 +52,7 @@ pub(crate) struct Tokens {
     /// The last answer that was shown and recorded: what comes of it now is late.
     done: Option<u32>,
     drafts: VecDeque<Draft>,
-    early: Vec<(AgentName, Live)>,
+    early: Vec<Said>,
 }
 
 #[derive(Debug)]
@@ -57,10 +65,11 @@ struct Draft {
 
 impl Tokens {
     /// A piece was said.
-    pub(crate) fn said(&mut self, agent: AgentName, live: Live, show: &mut Vec<Token>) {
+    pub(crate) fn said(&mut self, said: Said, show: &mut Vec<Token>) {
+        let live = &said.live;
         if live.epoch > self.epoch {
             if self.early.len() < EARLY_MAX {
-                self.early.push((agent, live));
+                self.early.push(said);
             }
             return;
         }
@@ -69,25 +78,25 @@ impl Tokens {
         }
         if self.process.as_ref() != Some(&live.process) {
             // Only the beginning of an answer can begin an attempt: a piece from its middle is late, or of a zombie.
-            if live.index != 0 {
+            if said.from != 0 {
                 return;
             }
             self.withdraw(show);
             self.process = Some(live.process.clone());
             (self.place, self.done) = (None, None);
         }
-        self.next_piece(&agent, live, show);
+        self.next_piece(said, show);
     }
 
-    fn next_piece(&mut self, agent: &AgentName, live: Live, show: &mut Vec<Token>) {
-        let Live { answer, index, piece, .. } = live;
+    fn next_piece(&mut self, said: Said, show: &mut Vec<Token>) {
+        let Said { agent, live: Live { answer, index, piece, .. }, from } = said;
         if self.done.is_some_and(|done| answer <= done) {
             return;
         }
         let is_next = match self.place {
             Some((current, next)) if answer < current || (answer == current && index < next) => return,
-            Some((current, next)) if answer == current => index == next,
-            _ => index == 0,
+            Some((current, next)) if answer == current => from == next,
+            _ => from == 0,
         };
         let is_new = self.place.is_none_or(|(current, _)| answer > current);
         match piece {
@@ -98,7 +107,7 @@ impl Tokens {
             }
             Piece::Text(text) if is_next => {
                 self.place = Some((answer, index + 1));
-                self.text(agent, answer, text, show);
+                self.text(&agent, answer, text, show);
             }
             // Something before it was lost.
             Piece::Text(_) | Piece::Reset => {}
@@ -166,8 +175,8 @@ impl Tokens {
         self.withdraw(show);
         let early = std::mem::take(&mut self.early);
         *self = Self { epoch, is_working, ..Self::default() };
-        for (agent, live) in early {
-            self.said(agent, live, show);
+        for said in early {
+            self.said(said, show);
         }
     }
 

@@ -44,7 +44,7 @@ impl Reader {
     }
 
     fn said(&mut self, live: &Live) -> Vec<Token> {
-        self.take(|tokens, shown| tokens.said(agent("triage"), live.clone(), shown))
+        self.take(|tokens, shown| tokens.said(Said { agent: agent("triage"), live: live.clone(), from: live.index }, shown))
     }
 
     fn recorded(&mut self, text: &str) -> Vec<Token> {
@@ -120,6 +120,16 @@ fn who_comes_late_gets_the_whole_text_with_the_entry() {
     let mut reader = Reader::new(1);
     assert_eq!(reader.said(&text(1, 7, "help?")), []);
     assert_eq!(reader.recorded("How can I help?"), shows("How can I help?", true));
+}
+
+#[test]
+fn who_comes_late_and_is_told_what_was_said_goes_on_from_there() {
+    let mut reader = Reader::new(1);
+    let so_far = Said { agent: agent("triage"), live: text(1, 4, "How can I "), from: 0 };
+    assert_eq!(reader.take(|tokens, shown| tokens.said(so_far, shown)), shows("How can I ", false));
+    assert_eq!(reader.said(&text(1, 4, "I ")), []);
+    assert_eq!(reader.said(&text(1, 5, "help?")), shows("help?", false));
+    assert_eq!(reader.recorded("How can I help?"), shows("", true));
 }
 
 #[test]

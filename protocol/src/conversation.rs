@@ -36,6 +36,20 @@ pub struct Tail {
     pub epoch: Seq,
 }
 
+impl Tail {
+    /// The tail once `entry` has followed.
+    fn after(&self, entry: &Entry) -> Result<Self, FoldError> {
+        let conversation = || entry.head.subject.conversation.clone();
+        if entry.ordinal() != self.next {
+            return Err(FoldError::Gap { conversation: conversation(), missing: self.next });
+        }
+        if entry.previous() != self.hash {
+            return Err(FoldError::Chain { conversation: conversation(), ordinal: entry.ordinal() });
+        }
+        Ok(Self { seq: entry.seq, next: entry.ordinal() + 1, hash: Some(entry.hash), epoch: entry.epoch() })
+    }
+}
+
 /// An entry about to be written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
@@ -150,6 +164,19 @@ impl Partial {
     /// The ordinals of the sealing entries that hold the rest; none for the usual, short conversation.
     pub fn sealed(&self) -> &[Ordinal] {
         &self.last.state.sealed
+    }
+
+    /// What the message tells beyond `tail`, in order, and the tail after it: for whoever passes entries on and keeps none.
+    ///
+    /// # Errors
+    /// [`FoldError::Gap`] as for [`Conversation::extend`].
+    pub fn beyond(self, tail: &Tail) -> Result<(Vec<Arc<Entry>>, Tail), FoldError> {
+        let (mut after, mut entries) = (*tail, Vec::new());
+        for entry in self.carry.into_iter().chain([self.last]).skip_while(|entry| entry.ordinal() < tail.next) {
+            after = after.after(&entry)?;
+            entries.push(Arc::new(entry));
+        }
+        Ok((entries, after))
     }
 
     /// The conversation, with the sealing entries as they were read, in any order.
@@ -278,13 +305,7 @@ impl Conversation {
         if subject.orchestration != self.orchestration || subject.conversation != self.id {
             return Err(FoldError::Foreign { conversation: self.id.clone(), found: subject.to_string() });
         }
-        if entry.ordinal() != self.tail.next {
-            return Err(FoldError::Gap { conversation: self.id.clone(), missing: self.tail.next });
-        }
-        if entry.previous() != self.tail.hash {
-            return Err(FoldError::Chain { conversation: self.id.clone(), ordinal: entry.ordinal() });
-        }
-        self.tail = Tail { seq: entry.seq, next: entry.ordinal() + 1, hash: Some(entry.hash), epoch: entry.epoch() };
+        self.tail = self.tail.after(&entry)?;
         self.entries.push(entry);
         Ok(())
     }

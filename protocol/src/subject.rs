@@ -122,6 +122,11 @@ pub fn live_of(orchestration: &OrchestrationName, conversation: &ConversationId)
     format!("baton.{orchestration}.live.*.{conversation}")
 }
 
+/// The live tokens of all conversations.
+pub fn live_all(orchestration: &OrchestrationName) -> String {
+    format!("baton.{orchestration}.live.*.*")
+}
+
 /// A notice to the agent's workers that the conversation moved on without them.
 pub fn moved(orchestration: &OrchestrationName, agent: &AgentName, conversation: &ConversationId) -> String {
     format!("baton.{orchestration}.moved.{agent}.{conversation}")

@@ -42,7 +42,9 @@ pub mod header {
     pub const REVISION: &str = "Baton-Revision";
     /// State in brief, JSON.
     pub const BRIEF: &str = "Baton-Brief";
-    /// Name of the object that holds the payload (claim check); the message's own payload is then empty.
+    /// Name of the object that holds the payload (claim check); the message's own payload is then empty. It belongs to the
+    /// message and not to the entry: the journal adds it after the entry was prepared and hashed, and takes it off before
+    /// anybody sees the entry, so no hash, signature or carry knows of it.
     pub const OBJECT: &str = "Baton-Object";
     /// The writer's public key (nkey), where entries are signed.
     pub const SIGNER: &str = "Baton-Signer";
