@@ -2,6 +2,7 @@
 //! conversation moved on without it is dropped at once.
 
 mod append;
+mod content;
 mod steps;
 
 use std::sync::Arc;
@@ -12,8 +13,8 @@ use protocol::brief::Phase;
 use protocol::conversation::{Conversation, Draft, FoldError, Partial};
 use protocol::entry::{Head, Trace};
 use protocol::event::{Event, Failed, failure};
-use protocol::ids::{AgentName, ConversationId, EntryId, OrchestrationName, ProcessId, Seq, Writer};
-use protocol::subject::Class;
+use protocol::ids::{AgentName, ConversationId, EntryId, OrchestrationName, ProcessId, Revision, Seq, Writer};
+use protocol::subject::{self, Class};
 use protocol::wire::DecodeError;
 use telemetry::context::TraceContext;
 use telemetry::{context, spans};
@@ -21,7 +22,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span};
 
-use self::append::current_trace;
+use self::append::{current_trace, template};
 use crate::cache::Cache;
 use crate::held::{Held, Hold};
 use crate::live::Speaker;
@@ -68,7 +69,14 @@ impl Driver {
             return self.set_aside_or_bury(&item).await;
         };
         let conversation = head.subject.conversation.clone();
-        let span = spans::process(self.agent.as_str(), conversation.as_str(), head.subject.ordinal, item.delivered);
+        let span = spans::process(&spans::Delivery {
+            agent: self.agent.as_str(),
+            consumer: &subject::consumer(&self.agent),
+            template: template(&head.subject.class),
+            conversation: conversation.as_str(),
+            ordinal: head.subject.ordinal,
+            count: item.delivered,
+        });
         if let Some(trace) = &head.trace {
             context::set_parent(&span, &trace_context(trace));
         }
@@ -89,7 +97,7 @@ impl Driver {
 
     /// Tells the broker what became of a work item; nothing of one that is a successor's now.
     async fn settle(&self, item: &WorkItem, conversation: &ConversationId, finish: Finish) {
-        let span = |how| spans::settle(how, self.agent.as_str(), conversation.as_str());
+        let span = |how| spans::settle(how, self.agent.as_str(), &subject::consumer(&self.agent), conversation.as_str());
         match finish {
             Finish::Settled => item.settle.ack().instrument(span("ack")).await,
             Finish::Dropped => tracing::debug!(%conversation, "the conversation moved on without this turn"),
@@ -153,8 +161,19 @@ impl Driver {
             *uuid::Uuid::new_v4().as_bytes(),
         );
         let epoch = turn.epoch();
-        let invoke = spans::invoke_agent(self.agent.as_str(), revision.as_str(), head.subject.conversation.as_str(), epoch.0);
+        let invoke = spans::invoke_agent(&self.described(&role, &revision), head.subject.conversation.as_str(), epoch.0);
         self.run(turn, &role, hold).instrument(invoke).await
+    }
+
+    /// This agent as traces show it.
+    fn described<'a>(&'a self, role: &'a Role, revision: &'a Revision) -> spans::Agent<'a> {
+        spans::Agent {
+            name: self.agent.as_str(),
+            description: role.orchestration.agent(&self.agent).map_or("", |agent| &agent.description),
+            revision: revision.as_str(),
+            provider: role.model.provider(),
+            model: role.model.name(),
+        }
     }
 
     /// The conversation as of this work item, or as of now where somebody may have gone on with it.

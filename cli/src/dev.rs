@@ -7,6 +7,7 @@ pub mod system;
 pub mod table;
 
 use std::fs::{File, TryLockError};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -25,6 +26,8 @@ pub struct Running {
     pub nats: String,
     /// What runs there.
     pub orchestration: OrchestrationName,
+    /// The gateway's address.
+    pub http: String,
 }
 
 impl Running {
@@ -76,18 +79,23 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
     let stop = program::stop_on_signal(false)?;
     let _lock = alone_in(&args.data)?;
     let data = args.data.join(orchestration.as_str());
+    let http = match args.http {
+        Some(http) => http,
+        None => same_or_free(&args.data.join("http"))?,
+    };
     let config = Config {
         orchestration: checked.orchestration,
         manifest: args.manifest,
         data,
         workers: args.workers,
         port: args.port,
+        http: Some(http),
         fsync: crate::broker::Fsync::Always,
         echoes: true,
         restarts: true,
     };
     let system = System::start(config).await?;
-    Running { nats: system.url().to_owned(), orchestration: orchestration.clone() }.write(&args.data)?;
+    Running { nats: system.url().to_owned(), orchestration: orchestration.clone(), http: format!("http://{http}/") }.write(&args.data)?;
     let ready = tokio::select! {
         ready = system.ready() => ready,
         () = stop.cancelled() => Ok(()),
@@ -104,13 +112,29 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
     Ok(program::finish(telemetry).await)
 }
 
+/// The address that was used the last time, so that links stay good, or a free one.
+fn same_or_free(remembered: &Path) -> anyhow::Result<SocketAddr> {
+    let last: Option<SocketAddr> = std::fs::read_to_string(remembered).ok().and_then(|text| text.trim().parse().ok());
+    let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
+    let address = match last.filter(is_free) {
+        Some(address) => address,
+        None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).context("no port is free")?,
+    };
+    // Best effort: without it the next time has another address.
+    let _ = std::fs::write(remembered, address.to_string());
+    Ok(address)
+}
+
 fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path) {
     output::note(&format!("\n{orchestration} is ready at {}", system.url()));
     for process in system.processes() {
         output::note(&format!("  {:<24} pid {}", process.name, process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())));
     }
     let data = data.display();
+    if let Some(http) = system.http() {
+        output::note(&format!("\nchat in a browser: {http}"));
+    }
     output::note(&format!(
-        "\nTalk to it from another terminal: baton run --data {data} \"Hello\"\nLogs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"
+        "Talk to it from another terminal: baton run --data {data} \"Hello\"\nLogs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"
     ));
 }

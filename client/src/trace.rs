@@ -1,5 +1,5 @@
-//! Which trace an entry of a caller belongs to: a person's message begins a user turn and with it a trace of its own;
-//! whatever else a caller writes belongs to the user turn that it happens in.
+//! Which trace an entry of a caller belongs to: a person's message begins a user turn and with it a trace of its own, that of
+//! the request which brought it if there is one; whatever else a caller writes belongs to the user turn that it happens in.
 
 use protocol::conversation::Conversation;
 use protocol::entry::Trace;
@@ -14,9 +14,14 @@ pub(crate) fn span(conversation: &Conversation, class: &Class, event: &Event) ->
     let publish = || spans::publish(template(class), id, conversation.tail().next);
     let before = conversation.last().and_then(|entry| entry.head.trace.as_ref()).map(to_context);
     if !matches!(event, Event::Opened(_) | Event::Replied(_) | Event::Interrupted(_)) {
+        let request = context::current();
         let span = publish();
         if let Some(before) = &before {
             context::set_parent(&span, before);
+            // That trace is the user turn's, not the request's: it points to whoever asked.
+            if let Some(request) = &request {
+                context::add_link(&span, request);
+            }
         }
         return span;
     }

@@ -18,6 +18,8 @@ use opentelemetry::trace::{SpanId, SpanKind, TraceId, TracerProvider};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use protocol::event::Verdict;
 use protocol::ids::ConversationId;
+use telemetry::spans;
+use tracing::Instrument;
 use tracing_subscriber::layer::SubscriberExt;
 
 use world::World;
@@ -35,13 +37,22 @@ fn span(spans: &[SpanData], place: (TraceId, SpanId)) -> &SpanData {
     spans.iter().find(is_there).expect("the span is exported")
 }
 
-/// The root that a person's message has of its own, around its publish span.
-fn root(spans: &[SpanData], place: (TraceId, SpanId)) -> &SpanData {
+/// The span of a user turn's beginning, around its publish span.
+fn user_turn(spans: &[SpanData], place: (TraceId, SpanId)) -> &SpanData {
     let publish = span(spans, place);
     assert_eq!(publish.span_kind, SpanKind::Producer);
-    let root = span(spans, (place.0, publish.parent_span_id));
-    assert_eq!((root.name.as_ref(), root.parent_span_id), ("user_turn", SpanId::INVALID));
-    root
+    let turn = span(spans, (place.0, publish.parent_span_id));
+    assert_eq!(turn.name, "user_turn");
+    turn
+}
+
+/// The span with this name.
+fn named<'a>(spans: &'a [SpanData], name: &str) -> &'a SpanData {
+    spans.iter().find(|span| span.name == name).expect("the span is exported")
+}
+
+fn links(span: &SpanData) -> Vec<(TraceId, SpanId)> {
+    span.links.iter().map(|link| (link.span_context.trace_id(), link.span_context.span_id())).collect()
 }
 
 #[tokio::test]
@@ -53,21 +64,24 @@ async fn a_person_s_message_begins_a_trace_and_whatever_else_they_do_belongs_to_
 
     let world = World::new().await;
     let (id, request) = world.asked().await;
-    world.client.reply(&id, &Reply::to(request, "123")).await.unwrap();
+    let http = spans::http_request("POST", "/v1/conversations/{id}/messages");
+    world.client.reply(&id, &Reply::to(request, "123")).instrument(http).await.unwrap();
     world.client.say(&id, "quick", None).await.unwrap();
     let request = world.asks_approvals(&id, &["role:manager"]).await[0];
-    world.client.decide(&id, &Decision::new(request, Verdict::Approved)).await.unwrap();
+    let http = spans::http_request("POST", "/v1/conversations/{id}/requests/{request}");
+    world.client.decide(&id, &Decision::new(request, Verdict::Approved)).instrument(http).await.unwrap();
     world.client.cancel(&id, "enough").await.unwrap();
     let spans = exporter.get_finished_spans().unwrap();
 
     let opened = place(&world, &id, 0).await;
-    assert_eq!(root(&spans, opened).links.len(), 0);
-    // A reply begins the next user turn, and points at the one before.
+    let first = user_turn(&spans, opened);
+    assert_eq!((links(first), first.parent_span_id), (vec![], SpanId::INVALID), "a root");
+    // A reply begins the next user turn, in the trace of the request that brought it, and points at the one before.
     let replied = place(&world, &id, 2).await;
     assert_ne!(replied.0, opened.0);
-    let links = &root(&spans, replied).links;
-    let linked: Vec<_> = links.iter().map(|link| (link.span_context.trace_id(), link.span_context.span_id())).collect();
-    assert_eq!(linked, [opened]);
+    let (second, request) = (user_turn(&spans, replied), named(&spans, "POST /v1/conversations/{id}/messages"));
+    assert_eq!((links(second), second.parent_span_id), (vec![opened], request.span_context.span_id()));
+    assert_eq!((request.span_context.trace_id(), request.parent_span_id), (replied.0, SpanId::INVALID), "a root");
     // What is said while the agent works, decided, or called off is part of the user turn that it happens in.
     let mut parent = replied;
     for ordinal in [3, 5, 6] {
@@ -75,4 +89,8 @@ async fn a_person_s_message_begins_a_trace_and_whatever_else_they_do_belongs_to_
         assert_eq!((own.0, span(&spans, own).parent_span_id), parent, "entry {ordinal}");
         parent = own;
     }
+    // The request with a decision has a trace of its own, which the user turn's trace leads to.
+    let request = &named(&spans, "POST /v1/conversations/{id}/requests/{request}").span_context;
+    assert_ne!(request.trace_id(), replied.0);
+    assert_eq!(links(span(&spans, place(&world, &id, 5).await)), [(request.trace_id(), request.span_id())]);
 }

@@ -18,6 +18,15 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
+    /// What a request's `traceparent` and `tracestate` headers say, each looked up by its name; `None` when they name no trace.
+    ///
+    /// Its span can be a request's parent ([`set_parent`]), or something that it only points to ([`add_link`]): a caller that is
+    /// a parent decides whether the trace is sampled, and, if it says several things, puts several user turns into one trace.
+    pub fn from_headers<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Option<Self> {
+        let context = Self { traceparent: header("traceparent")?.to_owned(), tracestate: header("tracestate").map(str::to_owned) };
+        context.span_context().map(|span| Self::from(&span))
+    }
+
     /// The trace's id in 32 hexadecimal digits, for a link to it: `None` when malformed, or not sampled and so nowhere to be seen.
     pub fn trace_id(&self) -> Option<String> {
         let span = self.span_context().filter(SpanContext::is_sampled)?;
@@ -155,6 +164,20 @@ mod tests {
     fn a_bad_tracestate_does_not_cost_the_trace() {
         let span = parse(&format!("00-{TRACE}-{SPAN}-01"), Some("no equals sign")).unwrap();
         assert_eq!(TraceContext::from(&span).tracestate, None);
+    }
+
+    #[test]
+    fn headers_name_a_trace_or_none() {
+        let (parent, malformed) = (format!("00-{TRACE}-{SPAN}-01"), format!("00-{TRACE}-01"));
+        let read = |headers: &[(&str, &str)]| {
+            TraceContext::from_headers(|name| headers.iter().find(|(key, _)| *key == name).map(|(_, value)| *value))
+        };
+        let context =
+            |tracestate: Option<&str>| Some(TraceContext { traceparent: parent.clone(), tracestate: tracestate.map(str::to_owned) });
+        assert_eq!(read(&[("traceparent", &parent), ("tracestate", "vendor=a")]), context(Some("vendor=a")));
+        assert_eq!(read(&[("traceparent", &parent), ("tracestate", "no equals sign")]), context(None));
+        assert_eq!(read(&[("traceparent", &malformed), ("tracestate", "vendor=a")]), None);
+        assert_eq!(read(&[("tracestate", "vendor=a")]), None);
     }
 
     #[test]

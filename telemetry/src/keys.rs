@@ -8,7 +8,9 @@ pub const TARGET: &str = "baton";
 
 /// What a span does: the first word of its name.
 pub mod operation {
-    /// A person's message, from its acceptance by a gateway: the root of a trace.
+    /// A request to the gateway over HTTP: the root of a trace.
+    pub const REQUEST: &str = "request";
+    /// A person's message is accepted: the root of a trace, or right below the request that brought it.
     pub const USER_TURN: &str = "user_turn";
     /// A worker handles one delivery of a work item.
     pub const PROCESS: &str = "process";
@@ -42,12 +44,25 @@ pub const ERROR_TYPE: &str = "error.type";
 /// The conversation, on every span.
 pub const CONVERSATION: &str = "gen_ai.conversation.id";
 
+// Requests.
+
+/// `GET`, `POST` and so on.
+pub const HTTP_METHOD: &str = "http.request.method";
+/// The path with placeholders for what varies.
+pub const HTTP_ROUTE: &str = "http.route";
+/// The status that was answered.
+pub const HTTP_STATUS: &str = "http.response.status_code";
+/// Always `http`: a proxy in front may speak TLS, a gateway does not.
+pub const URL_SCHEME: &str = "url.scheme";
+
 // Agents and models.
 
 /// One of the GenAI [`operation`]s.
 pub const GEN_AI_OPERATION: &str = "gen_ai.operation.name";
 /// The agent's name in its orchestration.
 pub const AGENT_NAME: &str = "gen_ai.agent.name";
+/// What the agent is for, in one sentence of its definition.
+pub const AGENT_DESCRIPTION: &str = "gen_ai.agent.description";
 /// Revision of the orchestration that defines the agent.
 pub const AGENT_VERSION: &str = "gen_ai.agent.version";
 /// Who serves the model, such as `openai`.
@@ -103,7 +118,7 @@ pub const MESSAGING_OPERATION: &str = "messaging.operation.name";
 pub const MESSAGING_OPERATION_TYPE: &str = "messaging.operation.type";
 /// The subject with placeholders for what varies.
 pub const DESTINATION_TEMPLATE: &str = "messaging.destination.template";
-/// The durable consumer that delivers: the agent's.
+/// The durable consumer that delivers: an agent's.
 pub const CONSUMER_GROUP: &str = "messaging.consumer.group.name";
 /// The id of the entry that is the message; the same value as [`ENTRY_ID`].
 pub const MESSAGE_ID: &str = "messaging.message.id";

@@ -42,27 +42,70 @@ macro_rules! span {
     };
 }
 
-/// The root of a user turn's trace: a person's message is accepted. See [`entry`].
+/// A request over HTTP to `route`, the path with placeholders. What it says to a conversation becomes part of its trace. See
+/// [`conversation`] and [`responded`].
+pub fn http_request(method: &str, route: &str) -> Span {
+    span!(operation::REQUEST, "server", format_args!("{method} {route}"), Empty, {
+        { keys::HTTP_METHOD } = method,
+        { keys::HTTP_ROUTE } = route,
+        { keys::URL_SCHEME } = "http",
+        { keys::HTTP_STATUS } = Empty,
+    })
+}
+
+/// Records which conversation an [`http_request`] is about, once that is known.
+pub fn conversation(span: &Span, id: &str) {
+    span.record(keys::CONVERSATION, id);
+}
+
+/// Records how an [`http_request`] was answered. It has failed only if that is the server's fault.
+pub fn responded(span: &Span, status: u16) {
+    span.record(keys::HTTP_STATUS, i64::from(status));
+    if status >= 500 {
+        failed(span, &status.to_string(), "");
+    }
+}
+
+/// A person's message is accepted: the root of a user turn's trace, unless a request brought it. See [`entry`].
 pub fn user_turn(conversation: &str) -> Span {
-    span!(operation::USER_TURN, "server", operation::USER_TURN, conversation, {
+    span!(operation::USER_TURN, "internal", operation::USER_TURN, conversation, {
         { keys::ENTRY_ID } = Empty,
         { keys::EPOCH } = Empty,
     })
 }
 
-/// A worker of `agent` handles the work item `ordinal`, delivered for the `delivered`th time. See [`entry`].
-pub fn process(agent: &str, conversation: &str, ordinal: u64, delivered: u64) -> Span {
+/// A work item as it is delivered to a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
+    /// The agent whose work it is.
+    pub agent: &'a str,
+    /// The durable consumer that delivers it.
+    pub consumer: &'a str,
+    /// The form of its subject, with placeholders.
+    pub template: &'a str,
+    /// Its conversation.
+    pub conversation: &'a str,
+    /// Its entry's number there.
+    pub ordinal: u64,
+    /// How often it has been delivered, this time included.
+    pub count: u64,
+}
+
+/// A worker handles a work item. See [`entry`].
+pub fn process(delivery: &Delivery<'_>) -> Span {
+    let Delivery { agent, consumer, template, conversation, ordinal, count } = *delivery;
     span!(operation::PROCESS, "consumer", format_args!("{} {agent}", operation::PROCESS), conversation, {
         { keys::MESSAGING_SYSTEM } = "nats",
         { keys::MESSAGING_OPERATION } = operation::PROCESS,
         { keys::MESSAGING_OPERATION_TYPE } = operation::PROCESS,
-        { keys::CONSUMER_GROUP } = agent,
+        { keys::DESTINATION_TEMPLATE } = template,
+        { keys::CONSUMER_GROUP } = consumer,
         { keys::MESSAGE_ID } = Empty,
         { keys::AGENT_NAME } = agent,
         { keys::ENTRY_ID } = Empty,
         { keys::ORDINAL } = signed(ordinal),
         { keys::EPOCH } = Empty,
-        { keys::DELIVERY_COUNT } = signed(delivered),
+        { keys::DELIVERY_COUNT } = signed(count),
     })
 }
 
@@ -80,21 +123,40 @@ pub fn publish(template: &str, conversation: &str, ordinal: u64) -> Span {
     })
 }
 
-/// A work item of `agent` is settled; `how` is the verb, such as `ack`, `nak` or `term`.
-pub fn settle(how: &str, agent: &str, conversation: &str) -> Span {
+/// A work item of `agent`, delivered by `consumer`, is settled; `how` is the verb, such as `ack`, `nak` or `term`.
+pub fn settle(how: &str, agent: &str, consumer: &str, conversation: &str) -> Span {
     span!(operation::SETTLE, "client", format_args!("{how} {agent}"), conversation, {
         { keys::MESSAGING_SYSTEM } = "nats",
         { keys::MESSAGING_OPERATION } = how,
         { keys::MESSAGING_OPERATION_TYPE } = operation::SETTLE,
-        { keys::CONSUMER_GROUP } = agent,
+        { keys::CONSUMER_GROUP } = consumer,
     })
 }
 
-/// A turn of `agent`, as defined by the orchestration's `revision`, in the given epoch.
-pub fn invoke_agent(agent: &str, revision: &str, conversation: &str, epoch: u64) -> Span {
-    span!(operation::INVOKE_AGENT, "internal", format_args!("{} {agent}", operation::INVOKE_AGENT), conversation, {
+/// Who takes a turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Agent<'a> {
+    /// Its name in its orchestration.
+    pub name: &'a str,
+    /// What it is for.
+    pub description: &'a str,
+    /// The orchestration's revision that defines it.
+    pub revision: &'a str,
+    /// Who serves its model.
+    pub provider: &'a str,
+    /// Its model.
+    pub model: &'a str,
+}
+
+/// A turn of `agent` in the given epoch.
+pub fn invoke_agent(agent: &Agent<'_>, conversation: &str, epoch: u64) -> Span {
+    let Agent { name, description, revision, provider, model } = *agent;
+    span!(operation::INVOKE_AGENT, "internal", format_args!("{} {name}", operation::INVOKE_AGENT), conversation, {
         { keys::GEN_AI_OPERATION } = operation::INVOKE_AGENT,
-        { keys::AGENT_NAME } = agent,
+        { keys::PROVIDER } = provider,
+        { keys::REQUEST_MODEL } = model,
+        { keys::AGENT_NAME } = name,
+        { keys::AGENT_DESCRIPTION } = description,
         { keys::AGENT_VERSION } = revision,
         { keys::EPOCH } = signed(epoch),
     })
@@ -134,8 +196,9 @@ pub enum Target<'a> {
     Human,
 }
 
-/// A transfer: the tool call that chose it, around the [`publish`] that makes it a fact.
-pub fn transfer(target: Target<'_>, call_id: &str, conversation: &str) -> Span {
+/// A transfer: the tool call that chose it, around the [`publish`] that makes it a fact. Who just answers hands over to a
+/// person without a call.
+pub fn transfer(target: Target<'_>, call_id: Option<&str>, conversation: &str) -> Span {
     let (kind, agent) = match target {
         Target::Agent(name) => ("agent", Some(name)),
         Target::Human => ("human", None),

@@ -16,13 +16,22 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 use prost::Message;
-use telemetry::spans::{self, Answer, Target};
+use telemetry::spans::{self, Agent, Answer, Delivery, Target};
 use telemetry::{Settings, TraceContext, context, keys};
 use tracing::info_span;
 
 const REMOTE_TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const REMOTE_SPAN: &str = "00f067aa0ba902b7";
 const CONVERSATION: &str = "c-17";
+const TRIAGE: Agent<'_> = Agent { name: "triage", description: "Triages.", revision: "7", provider: "openai", model: "gpt-5-mini" };
+const DELIVERY: Delivery<'_> = Delivery {
+    agent: "triage",
+    consumer: "agent-triage",
+    template: "baton.{orchestration}.to.{agent}",
+    conversation: CONVERSATION,
+    ordinal: 3,
+    count: 2,
+};
 
 // The programs.
 
@@ -68,7 +77,7 @@ fn remote() -> TraceContext {
 
 /// A handoff that comes from another process and goes on to the next one.
 fn turn() {
-    let process = spans::process("triage", CONVERSATION, 3, 2);
+    let process = spans::process(&DELIVERY);
     context::set_parent(&process, &remote());
     let attempt_before = TraceContext { traceparent: format!("00-{REMOTE_TRACE}-00000000000000aa-01"), tracestate: None };
     context::add_link(&process, &attempt_before);
@@ -76,9 +85,9 @@ fn turn() {
     context::set_parent(&process, &malformed);
     context::add_link(&process, &malformed);
     process.in_scope(|| {
-        spans::invoke_agent("triage", "7", CONVERSATION, 12).in_scope(|| {
+        spans::invoke_agent(&TRIAGE, CONVERSATION, 12).in_scope(|| {
             info_span!("a library's").in_scope(|| spans::chat("openai", "gpt-5-mini", "triage", CONVERSATION).in_scope(|| ()));
-            spans::transfer(Target::Agent("refund"), "call-1", CONVERSATION).in_scope(|| {
+            spans::transfer(Target::Agent("refund"), Some("call-1"), CONVERSATION).in_scope(|| {
                 spans::publish("baton.{orchestration}.entries.{conversation}", CONVERSATION, 4).in_scope(|| {
                     tracing::info!(attempt = 1, "published");
                     report(context::current());
@@ -95,9 +104,14 @@ fn report(continued: Option<TraceContext>) {
 }
 
 fn every_span() {
+    for (status, route) in [(201, "/v1/conversations"), (503, "/v1/conversations/{id}")] {
+        let request = spans::http_request("POST", route);
+        spans::conversation(&request, CONVERSATION);
+        request.in_scope(|| spans::responded(&request, status));
+    }
     let user = spans::user_turn(CONVERSATION);
     spans::entry(&user, "e-1", 12);
-    let process = spans::process("triage", CONVERSATION, 3, 2);
+    let process = spans::process(&DELIVERY);
     spans::entry(&process, "e-3", 12);
     let chat = spans::chat("openai", "gpt-5-mini", "triage", CONVERSATION);
     let answer = Answer { model: Some("gpt-5-mini-2"), finish_reason: Some("stop"), input_tokens: Some(70), ..Answer::default() };
@@ -106,16 +120,16 @@ fn every_span() {
     spans::content(&chat, keys::INPUT_MESSAGES, || "[\"where is my order?\"]".to_owned());
     let tool = spans::execute_tool("check_order_status", "call-1", CONVERSATION);
     tool.in_scope(|| spans::failed(&tool, "timeout", format_args!("no answer in {}", 10)));
-    spans::settle("ack", "triage", CONVERSATION).in_scope(|| tracing::warn!(tries = 2, "slow"));
-    spans::transfer(Target::Human, "call-2", CONVERSATION).in_scope(|| ());
-    spans::transfer(Target::Agent("refund"), "call-3", CONVERSATION).in_scope(|| ());
-    spans::invoke_agent("triage", "7", CONVERSATION, 12).in_scope(|| ());
+    spans::settle("ack", "triage", "agent-triage", CONVERSATION).in_scope(|| tracing::warn!(tries = 2, "slow"));
+    spans::transfer(Target::Human, None, CONVERSATION).in_scope(|| ());
+    spans::transfer(Target::Agent("refund"), Some("call-3"), CONVERSATION).in_scope(|| ());
+    spans::invoke_agent(&TRIAGE, CONVERSATION, 12).in_scope(|| ());
     spans::entry(&spans::publish("baton.{orchestration}.entries", CONVERSATION, 4), "e-4", 12);
     spans::act("remind", CONVERSATION).in_scope(|| ());
 }
 
 fn off() {
-    let span = spans::invoke_agent("triage", "7", CONVERSATION, 12);
+    let span = spans::invoke_agent(&TRIAGE, CONVERSATION, 12);
     assert!(span.is_disabled(), "a span that nobody wants is not made");
     context::set_parent(&span, &remote());
     span.in_scope(|| assert_eq!((context::current(), context::trace_id()), (None, None)));
@@ -196,15 +210,21 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
             system,
             (keys::MESSAGING_OPERATION, text(operation)),
             (keys::MESSAGING_OPERATION_TYPE, text(kind)),
-            (keys::CONSUMER_GROUP, text("triage")),
+            (keys::CONSUMER_GROUP, text("agent-triage")),
         ]
     };
-    let tool = |name, call| {
+    let tool = |name, call: Option<&str>| {
         let operation = (keys::GEN_AI_OPERATION, text("execute_tool"));
-        vec![operation, (keys::TOOL_NAME, text(name)), (keys::TOOL_CALL_ID, text(call)), (keys::TOOL_TYPE, text("function"))]
+        let named = vec![operation, (keys::TOOL_NAME, text(name)), (keys::TOOL_TYPE, text("function"))];
+        named.into_iter().chain(call.map(|call| (keys::TOOL_CALL_ID, text(call)))).collect::<Vec<_>>()
     };
     let agent = (keys::AGENT_NAME, text("triage"));
-    let processed = [(keys::MESSAGE_ID, text("e-3")), (keys::DELIVERY_COUNT, Value::IntValue(2)), agent.clone()];
+    let processed = [
+        (keys::DESTINATION_TEMPLATE, text("baton.{orchestration}.to.{agent}")),
+        (keys::MESSAGE_ID, text("e-3")),
+        (keys::DELIVERY_COUNT, Value::IntValue(2)),
+        agent.clone(),
+    ];
     let chat = [
         (keys::GEN_AI_OPERATION, text("chat")),
         (keys::PROVIDER, text("openai")),
@@ -216,8 +236,19 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
     ];
     let to = |kind| vec![(keys::TRANSFER_TARGET_TYPE, text(kind)), (keys::TRANSFER_MODE, text("pass_control"))];
     let refund = vec![(keys::TRANSFER_TARGET_NAME, text("refund"))];
-    let invoked =
-        [(keys::GEN_AI_OPERATION, text("invoke_agent")), (keys::AGENT_VERSION, text("7")), (keys::EPOCH, Value::IntValue(12)), agent];
+    let invoked = [
+        (keys::GEN_AI_OPERATION, text("invoke_agent")),
+        (keys::PROVIDER, text("openai")),
+        (keys::REQUEST_MODEL, text("gpt-5-mini")),
+        (keys::AGENT_DESCRIPTION, text("Triages.")),
+        (keys::AGENT_VERSION, text("7")),
+        (keys::EPOCH, Value::IntValue(12)),
+        agent,
+    ];
+    let request = |route, status| {
+        let scheme = (keys::URL_SCHEME, text("http"));
+        vec![(keys::HTTP_METHOD, text("POST")), (keys::HTTP_ROUTE, text(route)), scheme, (keys::HTTP_STATUS, Value::IntValue(status))]
+    };
     let sent = [
         (keys::MESSAGING_SYSTEM, text("nats")),
         (keys::MESSAGING_OPERATION, text("send")),
@@ -226,14 +257,21 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
         (keys::MESSAGE_ID, text("e-4")),
     ];
 
-    check("user_turn", SpanKind::Server, &entry("e-1"));
+    check("POST /v1/conversations", SpanKind::Server, &request("/v1/conversations", 201));
+    let failed = [request("/v1/conversations/{id}", 503), vec![(keys::ERROR_TYPE, text("503"))]].concat();
+    check("POST /v1/conversations/{id}", SpanKind::Server, &failed);
+    check("user_turn", SpanKind::Internal, &entry("e-1"));
     check("process triage", SpanKind::Consumer, &[messaging("process", "process"), entry("e-3"), ordinal(3), processed.to_vec()].concat());
     check("chat gpt-5-mini", SpanKind::Client, &chat);
     let timeout = vec![(keys::ERROR_TYPE, text("timeout"))];
-    check("execute_tool check_order_status", SpanKind::Internal, &[tool("check_order_status", "call-1"), timeout].concat());
+    check("execute_tool check_order_status", SpanKind::Internal, &[tool("check_order_status", Some("call-1")), timeout].concat());
     check("ack triage", SpanKind::Client, &messaging("ack", "settle"));
-    check("execute_tool transfer_to_human", SpanKind::Internal, &[tool("transfer_to_human", "call-2"), to("human")].concat());
-    check("execute_tool transfer_to_refund", SpanKind::Internal, &[tool("transfer_to_refund", "call-3"), to("agent"), refund].concat());
+    check("execute_tool transfer_to_human", SpanKind::Internal, &[tool("transfer_to_human", None), to("human")].concat());
+    check(
+        "execute_tool transfer_to_refund",
+        SpanKind::Internal,
+        &[tool("transfer_to_refund", Some("call-3")), to("agent"), refund].concat(),
+    );
     check("invoke_agent triage", SpanKind::Internal, &invoked);
     check("send baton.{orchestration}.entries", SpanKind::Producer, &[sent.to_vec(), entry("e-4"), ordinal(4)].concat());
     check("remind", SpanKind::Internal, &[]);

@@ -25,10 +25,11 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
         ],
     ),
     ("baton-telemetry", &["baton-protocol", "baton-journal", "baton-client", "async-nats", "async-openai"]),
-    ("baton-journal", &["async-openai", "baton-client", "baton-agent-worker", "baton-coordinator", "baton"]),
-    ("baton-client", &["async-openai", "async-nats", "baton-agent-worker", "baton-coordinator", "baton"]),
-    ("baton-agent-worker", &["async-nats", "baton-client", "baton-coordinator", "baton"]),
-    ("baton-coordinator", &["async-nats", "async-openai", "baton-client", "baton-agent-worker", "baton"]),
+    ("baton-journal", &["async-openai", "baton-client", "baton-agent-worker", "baton-coordinator", "baton-gateway", "baton"]),
+    ("baton-client", &["async-openai", "async-nats", "baton-agent-worker", "baton-coordinator", "baton-gateway", "baton"]),
+    ("baton-agent-worker", &["async-nats", "baton-client", "baton-coordinator", "baton-gateway", "baton"]),
+    ("baton-coordinator", &["async-nats", "async-openai", "baton-client", "baton-agent-worker", "baton-gateway", "baton"]),
+    ("baton-gateway", &["async-nats", "async-openai", "baton-agent-worker", "baton-coordinator", "baton"]),
     ("baton", &["async-nats", "async-openai"]),
 ];
 
@@ -120,7 +121,7 @@ fn the_pure_core_asks_no_clock_and_no_environment() {
 
 #[test]
 fn there_is_one_fence_and_it_is_used_in_one_place() {
-    for folder in ["client", "agent-worker", "coordinator", "cli", "telemetry", "protocol"] {
+    for folder in ["client", "agent-worker", "coordinator", "gateway", "cli", "telemetry", "protocol"] {
         for (path, text) in sources(folder) {
             assert!(!text.contains("\"Nats-Expected-Last"), "{} fences by itself; Journal::append does", path.display());
         }
@@ -132,7 +133,7 @@ fn there_is_one_fence_and_it_is_used_in_one_place() {
 
 #[test]
 fn nothing_waits_by_sleeping_in_a_thread() {
-    for folder in ["protocol", "journal", "client", "agent-worker", "coordinator", "cli", "telemetry"] {
+    for folder in ["protocol", "journal", "client", "agent-worker", "coordinator", "gateway", "cli", "telemetry"] {
         for (path, text) in sources(folder) {
             assert!(!text.contains("thread::sleep"), "{} sleeps", path.display());
         }

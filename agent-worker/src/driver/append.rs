@@ -56,10 +56,9 @@ impl Driver {
     fn transfer_span(&self, draft: &Draft, conversation: &ConversationId) -> Span {
         match draft.events.last() {
             Some(Event::Transferred(event)) => {
-                let call = event.call.as_deref().unwrap_or_default();
-                spans::transfer(spans::Target::Agent(event.to.as_str()), call, conversation.as_str())
+                spans::transfer(spans::Target::Agent(event.to.as_str()), event.call.as_deref(), conversation.as_str())
             }
-            Some(Event::Asked(_)) => spans::transfer(spans::Target::Human, "", conversation.as_str()),
+            Some(Event::Asked(_)) => spans::transfer(spans::Target::Human, None, conversation.as_str()),
             _ => Span::none(),
         }
     }
@@ -117,7 +116,7 @@ fn stored(turn: &mut Turn, prepared: Prepared, seq: Seq) -> Result<Input, Finish
 }
 
 /// The low-cardinality form of a subject, for traces.
-const fn template(class: &Class) -> &'static str {
+pub(super) const fn template(class: &Class) -> &'static str {
     match class {
         Class::To { .. } => "baton.{orchestration}.c.{conversation}.{ordinal}.to.{agent}.{revision}.{from}",
         Class::Note => "baton.{orchestration}.c.{conversation}.{ordinal}.note.{from}",

@@ -6,10 +6,10 @@ use futures::future::join_all;
 use protocol::event::Responded;
 use protocol::ids::Seq;
 use protocol::subject;
-use telemetry::spans;
+use telemetry::{keys, spans};
 use tracing::Instrument;
 
-use super::Driver;
+use super::{Driver, content};
 use crate::catalog;
 use crate::live::LiveAnswer;
 use crate::model::{ModelError, Request};
@@ -24,6 +24,7 @@ impl Driver {
     pub(super) async fn ask_model(&self, role: &Role, request: Request, epoch: Seq, answer: u32) -> Result<Responded, ModelError> {
         let conversation = request.conversation.as_str();
         let span = spans::chat(role.model.provider(), role.model.name(), self.agent.as_str(), conversation);
+        spans::content(&span, keys::INPUT_MESSAGES, || content::input(&request.messages));
         let mut tokens = LiveAnswer {
             speaker: self.speaker.clone(),
             subject: subject::live(&self.orchestration, &self.agent, &request.conversation),
@@ -37,12 +38,14 @@ impl Driver {
             Ok(response) => {
                 let usage = response.usage.unwrap_or_default();
                 let counted = response.usage.is_some();
+                let finish_reason = if response.calls.is_empty() { "stop" } else { "tool_calls" };
+                spans::content(&span, keys::OUTPUT_MESSAGES, || content::output(response, finish_reason));
                 spans::answered(
                     &span,
                     &spans::Answer {
                         model: Some(response.model.as_str()).filter(|model| !model.is_empty()),
                         id: None,
-                        finish_reason: Some(if response.calls.is_empty() { "stop" } else { "tool_calls" }),
+                        finish_reason: Some(finish_reason),
                         input_tokens: counted.then_some(usage.input_tokens),
                         output_tokens: counted.then_some(usage.output_tokens),
                         cached_tokens: counted.then_some(usage.cached_tokens),
@@ -66,6 +69,7 @@ impl Driver {
         let Run { call, key } = run;
         let conversation = turn.conversation().id();
         let span = spans::execute_tool(&call.name, &call.id, conversation.as_str());
+        spans::content(&span, keys::TOOL_ARGUMENTS, || call.arguments.clone());
         let result = async {
             let tool = role.tools.get(&call.name).ok_or_else(|| format!("tool {} is not available in this worker", call.name))?;
             let call = ToolCall {
@@ -82,8 +86,9 @@ impl Driver {
                 .map_err(|error| error.to_string())
         };
         let result = result.instrument(span.clone()).await;
-        if let Err(error) = &result {
-            spans::failed(&span, "tool", error);
+        match &result {
+            Ok(text) => spans::content(&span, keys::TOOL_RESULT, || text.clone()),
+            Err(error) => spans::failed(&span, "tool", error),
         }
         (call.id, result)
     }

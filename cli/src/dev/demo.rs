@@ -57,6 +57,7 @@ fn config(manifest: &Path, directory: &Path) -> anyhow::Result<Config> {
         data: directory.join("data"),
         workers: 1,
         port: None,
+        http: None,
         fsync: Fsync::Always,
         echoes: false,
         restarts: true,

@@ -1,6 +1,7 @@
-//! A broker, a coordinator and workers as one thing that is started, watched and stopped.
+//! A broker, a coordinator, a gateway and workers as one thing that is started, watched and stopped.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::connect::{self, Address};
 use crate::dev::child::{self, Spec};
 use crate::dev::guard;
 use crate::dev::table::{Place, Process, Table};
-use crate::output;
+use crate::{check, output};
 
 /// What the broker is called among the processes.
 pub(crate) const BROKER: &str = "nats-server";
@@ -31,6 +32,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(10);
 const READY: Duration = Duration::from_secs(60);
 /// Before a broker that could not be started again is started once more.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long the gateway may take to say whether it is.
+const ANSWER: Duration = Duration::from_secs(1);
 /// Between two looks at whether it is.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -47,6 +50,8 @@ pub struct Config {
     pub workers: u32,
     /// The broker's port; a free one by default.
     pub port: Option<u16>,
+    /// Where a gateway listens; without, there is none.
+    pub http: Option<SocketAddr>,
     /// How the broker syncs.
     pub fsync: Fsync,
     /// Whether the processes' output is shown.
@@ -59,6 +64,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct System {
     url: String,
+    http: Option<SocketAddr>,
     table: Table,
     agents: BTreeSet<AgentName>,
     orchestration: Orchestration,
@@ -99,6 +105,7 @@ impl System {
         let server = start_broker(&config, &data).await?;
         let system = Self {
             url: server.url().to_owned(),
+            http: config.http,
             table: Table::default(),
             agents: config.orchestration.agents().map(|agent| agent.name.clone()).collect(),
             orchestration: config.orchestration.clone(),
@@ -132,6 +139,11 @@ impl System {
         };
         let manifest = std::path::absolute(&config.manifest)?.display().to_string();
         let mut specs = vec![spec("coordinator".to_owned(), vec!["coordinator".to_owned(), "--manifest".to_owned(), manifest])];
+        if let Some(http) = self.http {
+            let (orchestration, listen) = (self.orchestration.name().as_str(), http.to_string());
+            let arguments = ["gateway", "--orchestration", orchestration, "--listen", &listen];
+            specs.push(spec("gateway".to_owned(), arguments.map(str::to_owned).into()));
+        }
         for agent in &self.agents {
             for n in 1..=config.workers {
                 let name = if config.workers == 1 { agent.to_string() } else { format!("{agent}-{n}") };
@@ -153,6 +165,11 @@ impl System {
         &self.url
     }
 
+    /// The gateway's address for browsers and programs.
+    pub fn http(&self) -> Option<String> {
+        self.http.map(|http| format!("http://{http}/"))
+    }
+
     /// Every process as it is now.
     pub fn processes(&self) -> Vec<Process> {
         self.table.processes()
@@ -167,7 +184,7 @@ impl System {
         Ok(Client::new(broker, self.orchestration.name().clone(), Side::Client, process))
     }
 
-    /// Waits until the coordinator answers and a worker of every agent is heard.
+    /// Waits until the coordinator answers, the gateway is ready, and a worker of every agent is heard.
     ///
     /// # Errors
     /// That it takes too long; with the logs' last lines.
@@ -186,10 +203,15 @@ impl System {
             looks.tick().await;
             // Nobody answers yet: the coordinator is still on its way.
             let Ok(status) = client.status().await else { continue };
-            if heard(&status).is_superset(&self.agents) {
+            if heard(&status).is_superset(&self.agents) && self.is_served().await {
                 return;
             }
         }
+    }
+
+    async fn is_served(&self) -> bool {
+        let Some(url) = self.http().and_then(|http| format!("{http}readyz").parse().ok()) else { return true };
+        check::check(&url, ANSWER).await.is_ok()
     }
 
     /// The last lines that a process has written.

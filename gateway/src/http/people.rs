@@ -1,0 +1,78 @@
+//! What people say: messages, answers, decisions.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use client::{Accepted, Decision};
+use protocol::event::Verdict;
+use protocol::ids::ConversationId;
+
+use super::Which;
+use crate::extract::{Body, Key, OfConversation, OfRequest, Query, id};
+use crate::problem::{Problem, Problems};
+use crate::{App, view};
+
+/// Say something, or answer the question that is open
+#[utoipa::path(
+    post,
+    path = "/v1/conversations/{conversation}/messages",
+    request_body = view::Reply,
+    params(("conversation" = String, Path), Which, Key),
+    responses((status = 201, body = view::Stored), (status = 200, body = view::Stored, description = "It had been said before"), Problems)
+)]
+pub(super) async fn say(
+    State(app): State<Arc<App>>,
+    OfConversation(conversation): OfConversation,
+    Query(which): Query<Which>,
+    Key { key }: Key,
+    Body(reply): Body<view::Reply>,
+) -> Result<Response, Problem> {
+    let edge = app.edge(which.orchestration.as_deref())?;
+    let request = reply.request.as_deref().map(id).transpose()?;
+    let accepted = edge.client.reply(&conversation, &client::Reply { request, text: reply.text, key }).await?;
+    Ok(stored(&conversation, accepted))
+}
+
+/// Decide a request, or answer this very question
+#[utoipa::path(
+    post,
+    path = "/v1/conversations/{conversation}/requests/{request}",
+    request_body = view::Answer,
+    params(("conversation" = String, Path), ("request" = String, Path, example = "3.1"), Which, Key),
+    responses((status = 201, body = view::Stored), (status = 200, body = view::Stored, description = "It had been decided so before, by this key"), Problems)
+)]
+pub(super) async fn answer(
+    State(app): State<Arc<App>>,
+    OfConversation(conversation): OfConversation,
+    OfRequest(request): OfRequest,
+    Query(which): Query<Which>,
+    Key { key }: Key,
+    Body(answer): Body<view::Answer>,
+) -> Result<Response, Problem> {
+    let edge = app.edge(which.orchestration.as_deref())?;
+    let accepted = match (answer.text, answer.verdict) {
+        (Some(text), None) => edge.client.reply(&conversation, &client::Reply { request: Some(request), text, key }).await?,
+        (None, Some(verdict)) => {
+            let arguments_hash = answer.arguments_hash.as_deref().map(id).transpose()?;
+            let verdict = Verdict::from(verdict);
+            if verdict == Verdict::Approved && arguments_hash.is_none() {
+                let detail = "who approves must say what: send the `arguments_hash` of the request that was seen";
+                return Err(Problem::invalid("arguments_hash_needed", detail));
+            }
+            let decision = Decision { request, verdict, arguments_hash, note: answer.note, by: answer.by, key };
+            edge.client.decide(&conversation, &decision).await?
+        }
+        _ => {
+            return Err(Problem::invalid("bad_body", "answer with exactly one of `text` (to a question) and `verdict` (to anything else)"));
+        }
+    };
+    Ok(stored(&conversation, accepted))
+}
+
+fn stored(conversation: &ConversationId, accepted: Accepted) -> Response {
+    let status = if accepted.is_repeat { StatusCode::OK } else { StatusCode::CREATED };
+    (status, Json(view::Stored::new(conversation, accepted))).into_response()
+}

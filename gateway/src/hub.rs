@@ -1,0 +1,184 @@
+//! What a gateway hears, passed on in memory to whoever watches: one consumer and one subscription per orchestration,
+//! however many people watch.
+//!
+//! Nobody waits for a slow watcher: one that does not keep up is cut off, and catches up by reading, like one who comes late.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use journal::{Follow, Scope, Start};
+use protocol::ids::{AgentName, ConversationId, Ordinal};
+use protocol::live::Live;
+use protocol::subject::{self, EntrySubject};
+use protocol::wire::Stored;
+use tokio::sync::{mpsc, watch};
+
+use crate::Edge;
+use crate::drafts::{Draft, Drafts};
+
+/// What a watcher may be behind before it is cut off.
+const BEHIND_MAX: usize = 256;
+/// Before following is begun again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a watcher is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Piece {
+    /// The journal stored an entry.
+    Stored(Arc<Stored>),
+    /// An agent's worker said a piece of an answer.
+    Live(AgentName, Live),
+    /// There should be an entry with this ordinal.
+    Look(Ordinal),
+}
+
+/// Passes on what is heard.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    rooms: Mutex<Rooms>,
+    following: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Rooms {
+    watchers: HashMap<ConversationId, Vec<(u64, mpsc::Sender<Piece>)>>,
+    next: u64,
+    drafts: Drafts,
+}
+
+/// A place from which one conversation is watched. Dropping it leaves the place.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    edge: Arc<Edge>,
+    conversation: ConversationId,
+    number: u64,
+    pieces: mpsc::Receiver<Piece>,
+}
+
+impl Watch {
+    /// Begins to watch: what is heard from here on will come. With the answer that is being written at the moment.
+    pub(crate) fn begin(edge: &Arc<Edge>, conversation: &ConversationId) -> (Self, Option<Draft>) {
+        let (sender, pieces) = mpsc::channel(BEHIND_MAX);
+        let mut rooms = edge.hub.rooms();
+        let number = rooms.next;
+        rooms.next += 1;
+        rooms.watchers.entry(conversation.clone()).or_default().push((number, sender));
+        let draft = rooms.drafts.get(conversation);
+        (Self { edge: Arc::clone(edge), conversation: conversation.clone(), number, pieces }, draft)
+    }
+
+    /// The next piece; none once this watcher has been cut off, and has had everything before that.
+    pub(crate) async fn next(&mut self) -> Option<Piece> {
+        self.pieces.recv().await
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.edge.hub.rooms().leave(&self.conversation, |number| number == self.number);
+    }
+}
+
+impl Rooms {
+    fn leave(&mut self, conversation: &ConversationId, is_leaving: impl Fn(u64) -> bool) {
+        if let Some(watchers) = self.watchers.get_mut(conversation) {
+            watchers.retain(|(number, _)| !is_leaving(*number));
+            if watchers.is_empty() {
+                self.watchers.remove(conversation);
+            }
+        }
+    }
+
+    fn tell(&mut self, conversation: &ConversationId, piece: impl FnOnce() -> Piece) {
+        let Some(watchers) = self.watchers.get_mut(conversation) else { return };
+        let piece = piece();
+        watchers.retain(|(_, watcher)| watcher.try_send(piece.clone()).is_ok());
+        if watchers.is_empty() {
+            self.watchers.remove(conversation);
+        }
+    }
+}
+
+impl Hub {
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether everything that is stored is heard.
+    pub(crate) fn following(&self) -> watch::Receiver<bool> {
+        self.following.subscribe()
+    }
+
+    /// The journal stored an entry.
+    fn stored(&self, stored: Stored) {
+        let Ok(subject) = stored.subject.parse::<EntrySubject>() else { return };
+        let mut rooms = self.rooms();
+        rooms.drafts.stored(&subject, stored.seq);
+        rooms.tell(&subject.conversation, || Piece::Stored(Arc::new(stored)));
+    }
+
+    /// A piece was said under `subject`.
+    fn said(&self, subject: &str, payload: &[u8]) {
+        let mut tokens = subject.split('.').skip(3);
+        let Some((Ok(agent), Ok(conversation))) = tokens.next().zip(tokens.next()).map(|(agent, id)| (agent.parse(), id.parse())) else {
+            return;
+        };
+        let Ok(live) = Live::decode(payload) else { return };
+        let mut rooms = self.rooms();
+        rooms.drafts.said(&conversation, &agent, &live);
+        rooms.tell(&conversation, || Piece::Live(agent, live));
+    }
+
+    /// Somebody says that a conversation has an entry with this ordinal.
+    pub(crate) fn look(&self, conversation: &ConversationId, ordinal: Ordinal) {
+        self.rooms().tell(conversation, || Piece::Look(ordinal));
+    }
+
+    /// Nothing is heard any more: whoever watches reads.
+    fn cut_off(&self) {
+        self.following.send_replace(false);
+        let mut rooms = self.rooms();
+        rooms.watchers.clear();
+        rooms.drafts = Drafts::default();
+    }
+}
+
+/// Follows the orchestration for as long as it is polled.
+pub(crate) async fn run(edge: Arc<Edge>) {
+    loop {
+        let problem = follow(&edge).await;
+        edge.hub.cut_off();
+        tracing::warn!(orchestration = %edge.client.orchestration(), "cannot be followed, trying again: {problem}");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Why it ended.
+async fn follow(edge: &Edge) -> String {
+    let (broker, name) = (edge.client.broker(), edge.client.orchestration());
+    let mut said = match broker.listen(&subject::live_all(name), None).await {
+        Ok(said) => said,
+        Err(error) => return error.to_string(),
+    };
+    let mut entries = match broker.follow(name, Follow { scope: Scope::All, start: Start::New, bodies: true }).await {
+        Ok(entries) => entries,
+        Err(error) => return error.to_string(),
+    };
+    // Whoever began to watch before this has not heard everything.
+    edge.hub.cut_off();
+    edge.hub.following.send_replace(true);
+    loop {
+        tokio::select! {
+            // Tokens are said before the entry that holds them is stored: taken first, they are in order.
+            biased;
+            Some(piece) = said.next() => edge.hub.said(&piece.subject, &piece.payload),
+            Some(stored) = entries.next() => match stored {
+                Ok(stored) => edge.hub.stored(stored),
+                Err(error) => return error.to_string(),
+            },
+            else => return "the broker's connection was closed".to_owned(),
+        }
+    }
+}
