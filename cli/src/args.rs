@@ -44,7 +44,7 @@ pub struct LogArgs {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run everything on this machine: a private nats-server, a coordinator and a worker per agent.
+    /// Run everything on this machine: a private nats-server, a coordinator, a gateway and a worker per agent.
     Dev(DevArgs),
     /// Play the customer-support conversation, every agent in a process of its own.
     Demo(DemoArgs),
@@ -52,6 +52,10 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Watch over orchestrations: register, provision, deadlines, sweep, queries.
     Coordinator(CoordinatorArgs),
+    /// Serve people over HTTP: start, answer, decide, follow; and a chat for browsers.
+    Gateway(GatewayArgs),
+    /// Talk to an orchestration at the terminal.
+    Chat(ChatArgs),
     /// Hold a conversation, with replies from a file, a pipe or the terminal.
     Run(RunArgs),
     /// Show a conversation, entry by entry.
@@ -64,6 +68,8 @@ pub enum Command {
     Validate(ManifestArgs),
     /// Draw a manifest's agents and handoffs as a Mermaid diagram.
     Graph(ManifestArgs),
+    /// Ask a program that runs here whether it is ready, as a container's health check does.
+    Health(HealthArgs),
     /// End the broker of a `baton dev` that was killed. `baton dev` starts it.
     #[command(hide = true)]
     Guard,
@@ -91,6 +97,9 @@ pub struct DevArgs {
     /// The port for the private nats-server; a free one by default.
     #[arg(long)]
     pub port: Option<u16>,
+    /// Where the gateway listens; by default a free port of this machine, the same one the next time.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub http: Option<std::net::SocketAddr>,
 }
 
 /// See [`Command::Demo`].
@@ -141,6 +150,36 @@ pub struct CoordinatorArgs {
     pub program: ProgramArgs,
 }
 
+/// See [`Command::Gateway`].
+#[derive(Debug, clap::Args)]
+pub struct GatewayArgs {
+    /// An orchestration to serve; may be given several times.
+    #[arg(long = "orchestration", value_name = "NAME", env = "BATON_ORCHESTRATION", value_delimiter = ',', required = true)]
+    pub orchestrations: Vec<OrchestrationName>,
+    /// Where to listen. Nobody is asked who they are: whoever reaches this address can use it.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "BATON_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: std::net::SocketAddr,
+    /// The group of gateways that serve the same people; human requests are forwarded to the group.
+    #[arg(long, value_name = "GROUP", env = "BATON_GATEWAY", default_value = "gateway")]
+    pub name: ProcessId,
+    /// Another origin whose pages may use it, as in `https://shop.example`; may be given several times.
+    #[arg(long = "origin", value_name = "ORIGIN", env = "BATON_ORIGINS", value_delimiter = ',')]
+    pub origins: Vec<gateway::Origin>,
+    /// Where a trace can be looked at, with `{trace}` for its id: pages link to it.
+    #[arg(long, value_name = "TEMPLATE", env = "BATON_TRACE_URL")]
+    pub trace_url: Option<String>,
+    /// Seconds to go on listening once it is told to stop and says that it is not ready: whoever spreads connections needs
+    /// a moment to learn of it.
+    #[arg(long, value_name = "SECS", env = "BATON_LINGER_SECS", default_value_t = 0)]
+    pub linger_secs: u64,
+    /// Streams of events at a time.
+    #[arg(long, value_name = "N", env = "BATON_STREAMS_MAX", default_value_t = gateway::STREAMS_MAX)]
+    pub streams_max: usize,
+    /// What all programs have.
+    #[command(flatten)]
+    pub program: ProgramArgs,
+}
+
 /// What all long-running programs have.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ProgramArgs {
@@ -157,6 +196,32 @@ pub struct ProgramArgs {
     /// Stop when standard input closes: a supervisor that dies takes its processes along.
     #[arg(long, hide = true)]
     pub tied: bool,
+}
+
+/// See [`Command::Chat`].
+#[derive(Debug, clap::Args)]
+#[command(after_help = "At the prompt, /help lists the commands. You may type at any time: while an agent works, the orchestration's \
+    onMessage policy says whether your message waits, interrupts, or is refused.\n\
+    Ctrl-C and Ctrl-D leave the conversation as it is, and print the command to come back with.")]
+pub struct ChatArgs {
+    /// What the conversation begins with; without it, you are asked.
+    pub message: Option<String>,
+    /// Comes back to a conversation: shows what was said so far, and goes on.
+    #[arg(long, value_name = "ID", conflicts_with = "message")]
+    pub conversation: Option<ConversationId>,
+    /// Makes the opening repeatable: the same key gives the same conversation.
+    #[arg(long, conflicts_with = "conversation")]
+    pub key: Option<String>,
+    /// Lines as they are complete, without a line editor, colours or escape codes, as when it is no terminal: you are asked
+    /// when it is your turn.
+    #[arg(long)]
+    pub plain: bool,
+    /// Keeps no history of what you type.
+    #[arg(long)]
+    pub no_history: bool,
+    /// Which orchestration.
+    #[command(flatten)]
+    pub target: TargetArgs,
 }
 
 /// See [`Command::Run`].
@@ -250,6 +315,14 @@ pub struct CancelArgs {
 pub struct ManifestArgs {
     /// The file; `-` for standard input.
     pub manifest: PathBuf,
+}
+
+/// See [`Command::Health`].
+#[derive(Debug, clap::Args)]
+pub struct HealthArgs {
+    /// Where it answers: see --health of the program.
+    #[arg(default_value = "http://127.0.0.1:8081/readyz")]
+    pub url: axum::http::Uri,
 }
 
 fn phase(text: &str) -> Result<Phase, String> {

@@ -2,14 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use journal::Shared;
-use journal::nats::{Nats, Settings};
+use journal::nats::{ConnectError, Nats, Settings};
 use protocol::ids::{OrchestrationName, ProcessId};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{BrokerArgs, TargetArgs};
 use crate::dev::Running;
+
+/// The shortest and the longest pause before a broker that is not there is looked for again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// Which broker is meant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +60,23 @@ pub(crate) async fn connect(address: &Address, process: &ProcessId) -> anyhow::R
         })?,
     };
     Ok(Arc::new(nats))
+}
+
+/// Connects a program that runs for long: a broker that is not there yet is waited for. None when it is told to stop before.
+pub(crate) async fn wait(given: &BrokerArgs, process: &ProcessId, stop: &CancellationToken) -> anyhow::Result<Option<Shared>> {
+    let settings = Settings::from_env(given.nats.as_deref(), process.clone(), |name| std::env::var(name).ok())?;
+    let mut pause = PAUSE.0;
+    loop {
+        match Nats::connect(&settings).await {
+            Ok(nats) => return Ok(Some(Arc::new(nats))),
+            Err(error @ ConnectError::Unreachable { .. }) => tracing::warn!("{error}. Waiting for it"),
+            Err(error) => return Err(error.into()),
+        }
+        if stop.run_until_cancelled(sleep(pause)).await.is_none() {
+            return Ok(None);
+        }
+        pause = (pause * 2).min(PAUSE.1);
+    }
 }
 
 /// Connects to the broker of an orchestration.

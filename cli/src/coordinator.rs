@@ -6,8 +6,7 @@ use anyhow::Context;
 use coordinator::{Config, Coordinator, Served};
 
 use crate::args::{CoordinatorArgs, LogArgs};
-use crate::connect::{self, Address};
-use crate::{health, manifest, program};
+use crate::{connect, health, manifest, program};
 
 pub(crate) async fn command(args: CoordinatorArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let process = connect::process_id_or(args.program.process.clone(), "coordinator")?;
@@ -17,7 +16,9 @@ pub(crate) async fn command(args: CoordinatorArgs, log: &LogArgs) -> anyhow::Res
         orchestrations.push(Served::Definition(Box::new(manifest::load(file)?.orchestration)));
     }
     let stop = program::stop_on_signal(args.program.tied)?;
-    let broker = connect::connect(&Address::Given(args.program.broker), &process).await?;
+    let Some(broker) = connect::wait(&args.program.broker, &process, &stop).await? else {
+        return Ok(program::finish(telemetry).await);
+    };
 
     let mut config = Config::new(orchestrations);
     config.replicas = args.replicas;

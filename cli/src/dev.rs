@@ -135,6 +135,6 @@ fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path) {
         output::note(&format!("\nchat in a browser: {http}"));
     }
     output::note(&format!(
-        "Talk to it from another terminal: baton run --data {data} \"Hello\"\nLogs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"
+        "Or in another terminal: baton chat --data {data}\nLogs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"
     ));
 }

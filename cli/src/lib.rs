@@ -3,9 +3,12 @@
 pub mod args;
 pub mod broker;
 mod cancel;
+mod chat;
+mod check;
 mod connect;
 mod coordinator;
 pub mod dev;
+mod gateway;
 mod graph;
 mod health;
 mod list;
@@ -49,12 +52,15 @@ async fn run(args: Args, output: Output) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => dev::demo::command(args, &log, output).await,
         Command::Worker(args) => worker::command(args, &log).await,
         Command::Coordinator(args) => coordinator::command(args, &log).await,
+        Command::Gateway(args) => gateway::command(args, &log).await,
+        Command::Chat(args) => chat::command(args, &log, output).await,
         Command::Run(args) => run::command(args, &log, output).await,
         Command::Show(args) => show::command(args, output).await,
         Command::List(args) => list::command(args, output).await,
         Command::Cancel(args) => cancel::command(args, output).await,
         Command::Validate(args) => validate::command(args, output),
         Command::Graph(args) => graph::command(&args, output),
+        Command::Health(args) => check::command(args, output).await,
         Command::Guard => dev::guard::command().await,
     }
 }

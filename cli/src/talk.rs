@@ -16,6 +16,9 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::output::{self, Output};
 
+/// Who decides, as the journal names whoever sits at a terminal.
+pub(crate) const DECIDER: &str = "terminal";
+
 /// Where a person's lines come from.
 pub(crate) struct Replies {
     lines: Lines<Box<dyn AsyncBufRead + Send + Unpin>>,
@@ -113,20 +116,33 @@ impl Talk {
     }
 
     fn show_outcome(&self, outcome: &Outcome) -> anyhow::Result<ExitCode> {
-        let (word, text) = match outcome {
-            Outcome::Completed(completed) if completed.because == CompletedBecause::TaskComplete => {
-                ("completed", format!("Task is completed with summary: {}", completed.result))
-            }
-            Outcome::Completed(completed) if completed.because == CompletedBecause::UserEnded => {
-                ("completed", "The conversation was ended by an empty message.".to_owned())
-            }
-            Outcome::Completed(completed) => ("completed", completed.result.clone()),
-            Outcome::Failed(failed) => ("failed", format!("The conversation failed ({}): {}", failed.code, failed.detail)),
-            Outcome::Cancelled(cancelled) if cancelled.reason.is_empty() => ("cancelled", "The conversation was cancelled.".to_owned()),
-            Outcome::Cancelled(cancelled) => ("cancelled", format!("The conversation was cancelled: {}", cancelled.reason)),
-        };
+        let (word, text) = self::outcome(outcome);
         self.out.result(&json!({ "kind": "outcome", "outcome": word, "text": text }), |_| output::printable(&text))?;
-        Ok(if word == "completed" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(exit_code(outcome))
+    }
+}
+
+/// How a conversation ended, in a word and for people.
+pub(crate) fn outcome(outcome: &Outcome) -> (&'static str, String) {
+    match outcome {
+        Outcome::Completed(completed) if completed.because == CompletedBecause::TaskComplete => {
+            ("completed", format!("Task is completed with summary: {}", completed.result))
+        }
+        Outcome::Completed(completed) if completed.because == CompletedBecause::UserEnded => {
+            ("completed", "The conversation was ended by an empty message.".to_owned())
+        }
+        Outcome::Completed(completed) => ("completed", completed.result.clone()),
+        Outcome::Failed(failed) => ("failed", format!("The conversation failed ({}): {}", failed.code, failed.detail)),
+        Outcome::Cancelled(cancelled) if cancelled.reason.is_empty() => ("cancelled", "The conversation was cancelled.".to_owned()),
+        Outcome::Cancelled(cancelled) => ("cancelled", format!("The conversation was cancelled: {}", cancelled.reason)),
+    }
+}
+
+/// A conversation that did not end well is a failure of the command that held it.
+pub(crate) const fn exit_code(outcome: &Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Completed(_) => ExitCode::SUCCESS,
+        Outcome::Failed(_) | Outcome::Cancelled(_) => ExitCode::FAILURE,
     }
 }
 
@@ -172,20 +188,32 @@ async fn answer(replies: &mut Replies, question: &Question, prompt: &str, out: O
     if question.kind == RequestKind::Question {
         return Ok(replies.next(prompt, out).await.map(Answer::Text));
     }
-    let choices = match question.kind {
-        RequestKind::Approval => "yes or no",
-        RequestKind::InDoubt | RequestKind::Question => "retry, happened or abandon",
-    };
+    let choices = choices(question.kind);
     let text = output::printable(&question.text);
     output::note(&format!("{} asks: {text} ({choices}; more words are passed on)", question.agent));
     loop {
         let Some(line) = replies.next(prompt, out).await else { return Ok(None) };
-        let (word, note) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
-        match verdict(question.kind, word) {
-            Some(verdict) => return Ok(Some(Answer::Decision { verdict, note: note.trim().to_owned(), by: "terminal".to_owned() })),
-            None => output::note(&format!("{word:?} is none of: {choices}")),
+        match decision(question.kind, &line) {
+            Some((verdict, note)) => return Ok(Some(Answer::Decision { verdict, note, by: DECIDER.to_owned() })),
+            None => output::note(&format!("{:?} is none of: {choices}", line.split_whitespace().next().unwrap_or_default())),
         }
     }
+}
+
+/// What may be said to a request that wants a decision.
+pub(crate) const fn choices(kind: RequestKind) -> &'static str {
+    match kind {
+        RequestKind::Approval => "yes or no",
+        RequestKind::InDoubt | RequestKind::Question => "retry, happened or abandon",
+    }
+}
+
+/// The decision that a line is: a word, and further words to pass on.
+pub(crate) fn decision(kind: RequestKind, line: &str) -> Option<(Verdict, String)> {
+    let (word, note) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
+    // "yes, but …" is a yes.
+    let verdict = verdict(kind, word.trim_end_matches([',', '.', ':', ';', '!']))?;
+    Some((verdict, note.trim().to_owned()))
 }
 
 fn verdict(kind: RequestKind, word: &str) -> Option<Verdict> {

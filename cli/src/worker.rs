@@ -8,8 +8,7 @@ use agent_worker::Worker;
 use tokio::sync::watch;
 
 use crate::args::{LogArgs, WorkerArgs};
-use crate::connect::{self, Address};
-use crate::{health, program};
+use crate::{connect, health, program};
 
 pub(crate) async fn command(args: WorkerArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let service = match args.agents.as_slice() {
@@ -25,7 +24,9 @@ pub(crate) async fn command(args: WorkerArgs, log: &LogArgs) -> anyhow::Result<E
         let bound = health::serve(address, is_ready.clone()).await?;
         tracing::info!("health checks at http://{bound}/readyz");
     }
-    let broker = connect::connect(&Address::Given(args.program.broker), &process).await?;
+    let Some(broker) = connect::wait(&args.program.broker, &process, &stop).await? else {
+        return Ok(program::finish(telemetry).await);
+    };
 
     let drain = Duration::from_secs(args.drain_secs);
     let environment = Arc::new(|name: &str| std::env::var(name).ok());

@@ -171,8 +171,6 @@ async fn a_broker_that_is_not_there_is_named_with_the_ways_out() {
         &["list", "--orchestration", "support"],
         &["show", "c1", "--orchestration", "support"],
         &["cancel", "c1", "--orchestration", "support"],
-        &["worker", "--orchestration", "support", "--agent", "triage"],
-        &["coordinator", "--manifest", text(&manifest())],
     ] {
         let mut flag = command(arguments).await;
         flag.args(["--nats", &url]);
@@ -180,6 +178,19 @@ async fn a_broker_that_is_not_there_is_named_with_the_ways_out() {
         let mut variable = command(arguments).await;
         variable.env("NATS_URL", &url);
         says(&failure(1, variable).await, &[&url]);
+    }
+    // Whoever runs for long waits for it, and says so.
+    for arguments in [
+        &["worker", "--orchestration", "support", "--agent", "triage"][..],
+        &["gateway", "--orchestration", "support", "--listen", "127.0.0.1:0"],
+        &["coordinator", "--manifest", text(&manifest())],
+    ] {
+        let mut waiting = command(arguments).await;
+        waiting.args(["--nats", &url]);
+        let mut process = Process::start(waiting);
+        process.line(&format!("no nats-server answers at {url}")).await;
+        let (status, _) = process.end().await;
+        assert!(status.success(), "{arguments:?}: {status}");
     }
     let nothing = tempfile::tempdir().unwrap();
     let list = command(&["list", "--data", text(nothing.path())]).await;

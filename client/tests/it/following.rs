@@ -139,13 +139,13 @@ async fn entries_that_were_missed_are_read_again() {
     world.completes(&id, "triage-agent", "done").await;
     let stored = world.stored(&id);
     let opening = Partial::decode(&stored[0]).unwrap().complete(&[]).unwrap();
-    let (mut follower, shown) = Follower::new(opening, stored[0].time_ms, None, false);
+    let (mut follower, shown) = Follower::new(&opening, stored[0].time_ms, None, false);
     assert_eq!(shown.len(), 1);
     let gap = follower.stored(stored.last().unwrap());
     assert_eq!(gap, Err(FoldError::Gap { conversation: id.clone(), missing: 1 }));
     let whole = world.conversation(&id).await;
     let expected = all_ids(&whole);
-    let shown = follower.replace(whole.clone(), 7);
+    let shown = follower.replace(&whole, 7);
     let found = shown.iter().map(|followed| match followed {
         Followed::Event(recorded) => recorded.id.to_string(),
         Followed::Token(token) => panic!("{token:?}"),
@@ -153,7 +153,7 @@ async fn entries_that_were_missed_are_read_again() {
     assert_eq!(found.collect::<Vec<_>>(), expected[1..]);
     assert!(follower.is_ended());
     // What it has seen tells it nothing.
-    assert_eq!(follower.replace(whole, 7), []);
+    assert_eq!(follower.replace(&whole, 7), []);
     assert_eq!(follower.stored(&stored[3]), Ok(Vec::new()));
 }
 
@@ -277,7 +277,7 @@ async fn nothing_is_left_of_an_erased_conversation() {
     let gone = ResultError::Follow(Unread::Erased(id.clone()).into());
     assert_eq!(world.client.result(&id, MINUTE).await, Err(gone));
     // One whose connection was lost meanwhile sees no end, only that nothing is left.
-    let (mut follower, _) = Follower::new(opening, 0, None, false);
+    let (mut follower, _) = Follower::new(&opening, 0, None, false);
     assert!(!follower.is_ended());
     assert_eq!(follower.stored(&erased), Ok(Vec::new()));
     assert!(follower.is_ended());
