@@ -32,6 +32,9 @@ const DELIVERY: Delivery<'_> = Delivery {
     ordinal: 3,
     count: 2,
 };
+/// Routes, how they are answered, and whether that is a failure.
+const REQUESTS: [(&str, u16, bool); 3] =
+    [("/v1/conversations", 201, false), ("/v1/conversations/{id}/messages", 409, false), ("/v1/conversations/{id}", 503, true)];
 
 // The programs.
 
@@ -46,6 +49,7 @@ fn program() {
         match std::env::var("PROGRAM").unwrap().as_str() {
             "turn" => turn(),
             "every span" => every_span(),
+            "requests" => requests(),
             "off" => off(),
             "fail" => fail(),
             other => panic!("no program {other}"),
@@ -104,11 +108,6 @@ fn report(continued: Option<TraceContext>) {
 }
 
 fn every_span() {
-    for (status, route) in [(201, "/v1/conversations"), (503, "/v1/conversations/{id}")] {
-        let request = spans::http_request("POST", route);
-        spans::conversation(&request, CONVERSATION);
-        request.in_scope(|| spans::responded(&request, status));
-    }
     let user = spans::user_turn(CONVERSATION);
     spans::entry(&user, "e-1", 12);
     let process = spans::process(&DELIVERY);
@@ -126,6 +125,14 @@ fn every_span() {
     spans::invoke_agent(&TRIAGE, CONVERSATION, 12).in_scope(|| ());
     spans::entry(&spans::publish("baton.{orchestration}.entries", CONVERSATION, 4), "e-4", 12);
     spans::act("remind", CONVERSATION).in_scope(|| ());
+}
+
+fn requests() {
+    for (route, status, _) in REQUESTS {
+        let request = spans::http_request("POST", route);
+        spans::conversation(&request, CONVERSATION);
+        request.in_scope(|| spans::responded(&request, status));
+    }
 }
 
 fn off() {
@@ -195,19 +202,12 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
     let collector = Collector::start();
     run("every span", &[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &format!("{}/anywhere", collector.url))]);
     let spans = collector.spans();
-    let check = |name: &str, kind: SpanKind, expected: &[(&str, Value)]| {
-        let span = spans.get(name).unwrap_or_else(|| panic!("no span {name:?} in {:?}", spans.keys()));
-        let mut attributes = attributes(&span.attributes);
-        assert_eq!(attributes.remove(keys::CONVERSATION), Some(text(CONVERSATION)), "{name}");
-        let expected: HashMap<String, Value> = expected.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
-        assert_eq!((attributes, span.kind()), (expected, kind), "{name}");
-    };
+    let check = |name: &str, kind: SpanKind, expected: &[(&str, Value)]| check(&spans, name, kind, expected);
     let entry = |id| vec![(keys::ENTRY_ID, text(id)), (keys::EPOCH, Value::IntValue(12))];
     let ordinal = |ordinal| vec![(keys::ORDINAL, Value::IntValue(ordinal))];
     let messaging = |operation, kind| {
-        let system = (keys::MESSAGING_SYSTEM, text("nats"));
         vec![
-            system,
+            (keys::MESSAGING_SYSTEM, text("nats")),
             (keys::MESSAGING_OPERATION, text(operation)),
             (keys::MESSAGING_OPERATION_TYPE, text(kind)),
             (keys::CONSUMER_GROUP, text("agent-triage")),
@@ -245,10 +245,6 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
         (keys::EPOCH, Value::IntValue(12)),
         agent,
     ];
-    let request = |route, status| {
-        let scheme = (keys::URL_SCHEME, text("http"));
-        vec![(keys::HTTP_METHOD, text("POST")), (keys::HTTP_ROUTE, text(route)), scheme, (keys::HTTP_STATUS, Value::IntValue(status))]
-    };
     let sent = [
         (keys::MESSAGING_SYSTEM, text("nats")),
         (keys::MESSAGING_OPERATION, text("send")),
@@ -257,9 +253,6 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
         (keys::MESSAGE_ID, text("e-4")),
     ];
 
-    check("POST /v1/conversations", SpanKind::Server, &request("/v1/conversations", 201));
-    let failed = [request("/v1/conversations/{id}", 503), vec![(keys::ERROR_TYPE, text("503"))]].concat();
-    check("POST /v1/conversations/{id}", SpanKind::Server, &failed);
     check("user_turn", SpanKind::Internal, &entry("e-1"));
     check("process triage", SpanKind::Consumer, &[messaging("process", "process"), entry("e-3"), ordinal(3), processed.to_vec()].concat());
     check("chat gpt-5-mini", SpanKind::Client, &chat);
@@ -267,11 +260,8 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
     check("execute_tool check_order_status", SpanKind::Internal, &[tool("check_order_status", Some("call-1")), timeout].concat());
     check("ack triage", SpanKind::Client, &messaging("ack", "settle"));
     check("execute_tool transfer_to_human", SpanKind::Internal, &[tool("transfer_to_human", None), to("human")].concat());
-    check(
-        "execute_tool transfer_to_refund",
-        SpanKind::Internal,
-        &[tool("transfer_to_refund", Some("call-3")), to("agent"), refund].concat(),
-    );
+    let refund = [tool("transfer_to_refund", Some("call-3")), to("agent"), refund].concat();
+    check("execute_tool transfer_to_refund", SpanKind::Internal, &refund);
     check("invoke_agent triage", SpanKind::Internal, &invoked);
     check("send baton.{orchestration}.entries", SpanKind::Producer, &[sent.to_vec(), entry("e-4"), ordinal(4)].concat());
     check("remind", SpanKind::Internal, &[]);
@@ -280,6 +270,25 @@ fn every_kind_of_span_has_its_name_kind_and_attributes() {
     assert_eq!((status.code, status.message.as_str()), (2, "no answer in 10"));
     let warnings: Vec<&str> = spans["ack triage"].events.iter().map(|event| event.name.as_str()).collect();
     assert_eq!(warnings, ["slow"]);
+}
+
+#[test]
+fn a_request_has_failed_only_by_the_server_s_fault() {
+    let collector = Collector::start();
+    run("requests", &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)]);
+    let spans = collector.spans();
+    for (route, status, failed) in REQUESTS {
+        let expected = [
+            (keys::HTTP_METHOD, text("POST")),
+            (keys::HTTP_ROUTE, text(route)),
+            (keys::URL_SCHEME, text("http")),
+            (keys::HTTP_STATUS, Value::IntValue(status.into())),
+        ];
+        let error = failed.then(|| (keys::ERROR_TYPE, text(&status.to_string())));
+        let name = format!("POST {route}");
+        check(&spans, &name, SpanKind::Server, &expected.into_iter().chain(error).collect::<Vec<_>>());
+        assert_eq!(spans[&name].status.as_ref().is_some_and(|status| status.code == 2), failed);
+    }
 }
 
 #[test]
@@ -408,6 +417,15 @@ fn serve(connection: &TcpStream, taken: &Sender<ExportTraceServiceRequest>) {
         taken.send(ExportTraceServiceRequest::decode(body.as_slice()).unwrap()).unwrap();
         writer.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
     }
+}
+
+/// Sees that there is a span with this name, this kind and exactly these attributes, besides the conversation.
+fn check(spans: &HashMap<String, Span>, name: &str, kind: SpanKind, expected: &[(&str, Value)]) {
+    let span = spans.get(name).unwrap_or_else(|| panic!("no span {name:?} in {:?}", spans.keys()));
+    let mut attributes = attributes(&span.attributes);
+    assert_eq!(attributes.remove(keys::CONVERSATION), Some(text(CONVERSATION)), "{name}");
+    let expected: HashMap<String, Value> = expected.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    assert_eq!((attributes, span.kind()), (expected, kind), "{name}");
 }
 
 /// Attributes by key, none of them twice.

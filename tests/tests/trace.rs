@@ -125,7 +125,7 @@ fn user_turns(spans: &Spans) {
     assert_eq!(roots.len(), TURNS);
     let mut before: Option<&Span> = None;
     for root in roots {
-        assert_eq!((root.name.as_str(), root.service.as_str(), root.kind), ("user_turn", "client", SpanKind::Server));
+        assert_eq!((root.name.as_str(), root.service.as_str(), root.kind), ("user_turn", "client", SpanKind::Internal));
         assert!(spans.child_like(root, "send ").kind == SpanKind::Producer);
         let expected: Vec<_> = before.map(|before| (before.trace.clone(), before.id.clone())).into_iter().collect();
         assert_eq!(root.links, expected, "a link to the last span of the turn before");
@@ -155,7 +155,11 @@ fn handoffs(spans: &Spans) {
         let process = spans.child(publish, &format!("process {target}"));
         assert_eq!((process.service.as_str(), process.kind), (target, SpanKind::Consumer));
         assert_eq!(process.attribute(keys::DELIVERY_COUNT), Some("1"));
-        assert_eq!(process.attribute(keys::MESSAGE_ID), publish.attribute(keys::MESSAGE_ID), "the same message");
+        assert_eq!(process.attribute(keys::CONSUMER_GROUP), Some(format!("agent-{target}").as_str()));
+        for key in [keys::MESSAGE_ID, keys::DESTINATION_TEMPLATE] {
+            assert!(process.attribute(key).is_some());
+            assert_eq!(process.attribute(key), publish.attribute(key), "the same message: {key}");
+        }
         assert_eq!(spans.child(process, &format!("invoke_agent {target}")).kind, SpanKind::Internal);
         assert_eq!(spans.child(process, &format!("ack {target}")).kind, SpanKind::Client);
     }
@@ -163,6 +167,7 @@ fn handoffs(spans: &Spans) {
     assert_eq!(to_people.len(), TURNS - 1);
     for transfer in to_people {
         assert_eq!(transfer.attribute(keys::TRANSFER_TARGET_TYPE), Some("human"));
+        assert_eq!(transfer.attribute(keys::TOOL_CALL_ID), None, "just an answer");
         assert_eq!(spans.child_like(transfer, "send ").kind, SpanKind::Producer);
     }
 }
@@ -197,7 +202,9 @@ fn attributes(spans: &Spans) {
     for invoke in spans.0.iter().filter(|span| span.name.starts_with("invoke_agent ")) {
         assert_eq!(invoke.attribute(keys::GEN_AI_OPERATION), Some("invoke_agent"));
         assert_eq!(invoke.attribute(keys::AGENT_NAME), Some(invoke.service.as_str()));
+        assert!(invoke.attribute(keys::AGENT_DESCRIPTION).is_some_and(|text| text.starts_with("A customer support agent ")));
         assert_eq!(invoke.attribute(keys::AGENT_VERSION).map(str::len), Some(12), "a revision");
+        assert_eq!((invoke.attribute(keys::PROVIDER), invoke.attribute(keys::REQUEST_MODEL)), (Some("scripted"), Some("scripted")));
     }
     for message in spans.0.iter().filter(|span| matches!(span.kind, SpanKind::Producer | SpanKind::Consumer)) {
         assert_eq!(message.attribute(keys::MESSAGING_SYSTEM), Some("nats"));
