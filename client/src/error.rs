@@ -4,7 +4,7 @@
 use std::error::Error;
 
 use journal::registry::RegistryError;
-use journal::{LoadError, Refusal, StoreError};
+use journal::{LoadError, ReadError, Refusal, StoreError};
 use protocol::brief::Phase;
 use protocol::conversation::{FoldError, PrepareError};
 use protocol::event::{RequestKind, Verdict};
@@ -59,6 +59,9 @@ pub enum Unread {
     /// The journal did not answer.
     #[error("the journal cannot be read now, try again: {0}")]
     Unavailable(String),
+    /// Something of it is lost: reading it again will not bring it back.
+    #[error("the conversation cannot be read any more: {0}")]
+    Damaged(String),
     /// What was read is no conversation to this version.
     #[error("the conversation cannot be read by this version; is there a newer one? {0}")]
     Unreadable(#[from] FoldError),
@@ -67,6 +70,7 @@ pub enum Unread {
 impl From<LoadError> for Unread {
     fn from(error: LoadError) -> Self {
         match error {
+            LoadError::Read(error @ ReadError::Damaged { .. }) => Self::Damaged(error.to_string()),
             LoadError::Read(error) => Self::Unavailable(error.to_string()),
             LoadError::Fold(error) => Self::Unreadable(error),
         }
@@ -79,6 +83,7 @@ impl Classified for Unread {
             Self::NotFound(_) => (Status::NotFound, "unknown_conversation"),
             Self::Erased(_) => (Status::Gone, "erased"),
             Self::Unavailable(_) => (Status::Unavailable, "unavailable"),
+            Self::Damaged(_) => (Status::Internal, "damaged"),
             Self::Unreadable(_) => (Status::Internal, "unreadable"),
         }
     }

@@ -129,16 +129,20 @@ impl Client {
             None => ConversationId::from_random(random()),
         };
         let id = entry_id(&conversation, opening.key.as_deref());
-        // The broker takes a repeated append for the first one: whether it is a repeat is to be asked before.
-        if let Some(key) = &opening.key
+        // The definition of a first opening may be gone by the time of a repeat: it is looked for first.
+        if opening.key.is_some()
             && let Some(entry) = self.opening_of(&conversation).await?
         {
-            return repeated(&entry, conversation, id, key, &opened);
+            return repeated(&entry, conversation, id, &opened, opening);
         }
         let orchestration = self.current().await?;
-        match self.open(&orchestration, &conversation, id, opened, opening).await? {
+        match self.open(&orchestration, &conversation, id, opened.clone(), opening).await? {
             Settled::Stored(_) => Ok(Started { conversation, ordinal: 0, is_repeat: false }),
-            Settled::Fenced { .. } => Err(StartError::Foreign(conversation)),
+            // Somebody was faster: with the same key, most likely.
+            Settled::Fenced { .. } => match self.opening_of(&conversation).await? {
+                Some(entry) => repeated(&entry, conversation, id, &opened, opening),
+                None => Err(StartError::Foreign(conversation)),
+            },
         }
     }
 
@@ -189,13 +193,12 @@ impl Client {
 }
 
 /// The first answer, to the same opening again.
-fn repeated(entry: &Entry, conversation: ConversationId, id: EntryId, key: &str, opened: &Opened) -> Result<Started, StartError> {
-    if entry.head.id != id {
-        return Err(StartError::Foreign(conversation));
-    }
-    let is_same = |event: &Event| matches!(event, Event::Opened(first) if first.input == opened.input && first.value == opened.value);
-    if !entry.events.iter().any(is_same) {
-        return Err(Unwritten::KeyReused { key: key.to_owned(), ordinal: 0 }.into());
+fn repeated(entry: &Entry, conversation: ConversationId, id: EntryId, opened: &Opened, opening: &Opening) -> Result<Started, StartError> {
+    let Some(key) = opening.key.clone().filter(|_| entry.head.id == id) else { return Err(StartError::Foreign(conversation)) };
+    let is_same = entry.head.brief.fixed.tenant == opening.tenant
+        && entry.events.iter().any(|event| matches!(event, Event::Opened(first) if first == opened));
+    if !is_same {
+        return Err(Unwritten::KeyReused { key, ordinal: 0 }.into());
     }
     Ok(Started { conversation, ordinal: 0, is_repeat: true })
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use protocol::ids::ProcessId;
-use protocol::query::{Answer, ListQuery, Listed, ShowQuery, Shown, Status, verb};
+use protocol::query::{Answer, LISTED_MAX, ListQuery, Listed, ShowQuery, Shown, Status, verb};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,8 +11,6 @@ use crate::presence::Presence;
 
 /// The verbs that are answered.
 pub const VERBS: [&str; 3] = [verb::SHOW, verb::LIST, verb::STATUS];
-/// Conversations in one answer: with briefs of several kilobytes it still fits into a message.
-const LIMIT_MAX: usize = 250;
 
 /// What answers are made from.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +46,7 @@ impl View<'_> {
         let mut matching: Vec<_> = self.ledger.rows().filter(|(_, row)| self.matches(query, row)).collect();
         matching.sort_by_key(|(_, row)| std::cmp::Reverse((row.last_ms, row.seq)));
         let total = matching.len();
-        matching.truncate(query.limit.unwrap_or(LIMIT_MAX).min(LIMIT_MAX));
+        matching.truncate(query.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX));
         Listed { conversations: matching.into_iter().map(|(id, row)| row.shown(id)).collect(), total }
     }
 

@@ -71,11 +71,11 @@ fn lists_are_filtered_and_newest_first() {
 #[test]
 fn a_list_has_an_end() {
     let mut story = Story::new(Fixed::default());
-    for n in 0..LIMIT_MAX + 5 {
+    for n in 0..LISTED_MAX + 5 {
         story.tell(&format!("c{n}"), opened("triage"));
     }
     let (listed, total) = list(&story, &json!({ "limit": 100_000 }));
-    assert_eq!((listed.len(), total), (LIMIT_MAX, LIMIT_MAX + 5));
+    assert_eq!((listed.len(), total), (LISTED_MAX, LISTED_MAX + 5));
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub(crate) async fn answer(
 ) -> Result<Response, Problem> {
     let (session, after) = (Session::begin(wanted.after), wanted.after);
     let (reader, shown) = Reader::join(edge, wanted, after, session, stop).await?;
+    if let Some(after) = after.filter(|after| after.ordinal >= reader.follower.tail().next) {
+        let detail = format!("there is no event {after} in this conversation yet: follow it without Last-Event-ID, from its beginning");
+        return Err(Problem::invalid("unknown_event", detail));
+    }
     if reader.follower.is_ended() && shown.is_empty() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
@@ -181,6 +185,8 @@ impl Reader {
 }
 
 async fn join(edge: &Arc<Edge>, wanted: &Wanted, after: Option<EventId>) -> Result<(Watch, Follower, VecDeque<Followed>), Unread> {
+    // A crowd that comes back at once does not read all its conversations at once.
+    let _turn = edge.hub.reading().await;
     let (watch, draft) = Watch::begin(edge, &wanted.conversation);
     let (mut follower, mut shown) = edge.client.follower(&wanted.conversation, after, wanted.tokens).await?;
     if let Some(draft) = draft {
@@ -188,3 +194,7 @@ async fn join(edge: &Arc<Edge>, wanted: &Wanted, after: Option<EventId>) -> Resu
     }
     Ok((watch, follower, shown.into()))
 }
+
+#[cfg(test)]
+#[path = "events_tests.rs"]
+mod tests;

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
+use axum::body::HttpBody;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use protocol::ids::{ConversationId, RequestId};
 use serde::de::DeserializeOwned;
@@ -18,8 +20,8 @@ use crate::problem::Problem;
 
 /// What a body may have.
 pub(crate) const BODY_BYTES_MAX: usize = 64 << 10;
-/// Levels of nesting in it.
-pub(crate) const DEPTH_MAX: usize = 32;
+/// Levels of nesting in it: as many as an entry takes that records it.
+pub(crate) const DEPTH_MAX: usize = protocol::wire::DEPTH_MAX - 1;
 /// What an Idempotency-Key may have.
 const KEY_CHARS_MAX: usize = 255;
 
@@ -31,29 +33,37 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
+        let refused = |code, detail| Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, detail));
         if !is_json(request.headers()) {
-            let detail = "the body must be JSON: send it with `Content-Type: application/json`";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
+            return refused("not_json", "the body must be JSON: send it with `Content-Type: application/json`");
         }
-        let too_large = || {
-            let detail = format!("a request may have at most {BODY_BYTES_MAX} bytes: send less, or a reference to it");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
-        };
-        let announced = number(request.headers(), header::CONTENT_LENGTH);
-        if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX) {
+        if request.headers().contains_key(header::CONTENT_ENCODING) {
+            return refused("encoded", "the body must be sent as it is, without a Content-Encoding");
+        }
+        parse(&read(request.into_body()).await?).map(Self)
+    }
+}
+
+/// All of a body, if it is not too much.
+pub(crate) async fn read(body: axum::body::Body) -> Result<Bytes, Problem> {
+    let too_large = || {
+        let detail = format!("a request may have at most {BODY_BYTES_MAX} bytes: send less, or a reference to it");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    };
+    // What is announced need not be waited for.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
+    let mut chunks = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| Problem::invalid("unreadable", format!("the body cannot be read: {error}")))?;
+        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(too_large());
         }
-        let mut chunks = request.into_body().into_data_stream();
-        let mut bytes = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| Problem::invalid("unreadable", format!("the body cannot be read: {error}")))?;
-            if bytes.len() + chunk.len() > BODY_BYTES_MAX {
-                return Err(too_large());
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        parse(&bytes).map(Self)
+        bytes.extend_from_slice(&chunk);
     }
+    Ok(bytes.freeze())
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -61,13 +71,13 @@ fn is_json(headers: &HeaderMap) -> bool {
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
 }
 
-fn number(headers: &HeaderMap, name: header::HeaderName) -> Option<usize> {
-    headers.get(name)?.to_str().ok()?.parse().ok()
-}
-
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     if depth(bytes) > DEPTH_MAX {
         return Err(Problem::invalid("too_deep", format!("the body may have at most {DEPTH_MAX} levels of nesting")));
+    }
+    // Serde would take a list for an object, field by field.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::invalid("bad_body", "the body must be a JSON object"));
     }
     serde_json::from_slice(bytes).map_err(|error| Problem::invalid("bad_body", format!("the body is not what is expected here: {error}")))
 }
@@ -104,7 +114,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get("idempotency-key") else { return Ok(Self { key: None }) };
+        let mut values = parts.headers.get_all("idempotency-key").iter();
+        let value = match (values.next(), values.next()) {
+            (None, _) => return Ok(Self { key: None }),
+            (Some(value), None) => value,
+            (Some(_), Some(_)) => return Err(Problem::invalid("bad_key", "a request has one Idempotency-Key")),
+        };
         let text = value.to_str().ok().filter(|key| (1..=KEY_CHARS_MAX).contains(&key.len()) && key.chars().all(|c| c.is_ascii_graphic()));
         let detail = || format!("an Idempotency-Key has 1 to {KEY_CHARS_MAX} visible ASCII characters: a UUID, for example");
         text.map(|key| Self { key: Some(key.to_owned()) }).ok_or_else(|| Problem::invalid("bad_key", detail()))
@@ -174,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_too_deep_is_not_parsed() {
-        let nested = |levels: usize| [vec![b'['; levels], vec![b']'; levels]].concat();
+        let nested = |levels: usize| format!("{{\"a\": {}{}}}", "[".repeat(levels - 1), "]".repeat(levels - 1)).into_bytes();
         assert!(parse::<serde_json::Value>(&nested(DEPTH_MAX)).is_ok());
         let problem = parse::<serde_json::Value>(&nested(DEPTH_MAX + 1)).unwrap_err();
         assert_eq!(serde_json::to_value(problem).unwrap()["code"], "too_deep");

@@ -46,7 +46,7 @@ pub(crate) async fn run(edge: Arc<Edge>, group: ProcessId) {
     }
 }
 
-async fn take(edge: &Edge, Delivery { payload, reply, .. }: Delivery) {
+pub(crate) async fn take(edge: &Edge, Delivery { payload, reply, .. }: Delivery) {
     match serde_json::from_slice::<ForwardedRequest>(&payload) {
         Ok(request) => edge.hub.look(&request.conversation, request.request.ordinal),
         Err(error) => tracing::warn!("a forwarded request cannot be read; is the coordinator newer? {error}"),

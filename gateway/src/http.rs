@@ -28,7 +28,7 @@ use crate::{App, Edge, page, view};
         title = "Baton gateway",
         description = "Conversations with AI agents that hand over to one another. docs/gateway.md tells it in prose."
     ),
-    components(schemas(Problem, view::Happened, view::Token<'static>, view::Reset<'static>))
+    components(schemas(Problem, conversations::InPhase, view::Happened, view::Token<'static>, view::Reset<'static>))
 )]
 struct Description;
 

@@ -13,13 +13,15 @@ use protocol::ids::{AgentName, ConversationId, Ordinal};
 use protocol::live::Live;
 use protocol::subject::{self, EntrySubject};
 use protocol::wire::Stored;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
 
 use crate::Edge;
 use crate::drafts::{Draft, Drafts};
 
 /// What a watcher may be behind before it is cut off.
 const BEHIND_MAX: usize = 256;
+/// Conversations that are read at a time, for those who begin to watch.
+const READING_MAX: usize = 64;
 /// Before following is begun again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -35,10 +37,17 @@ pub(crate) enum Piece {
 }
 
 /// Passes on what is heard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hub {
     rooms: Mutex<Rooms>,
     following: watch::Sender<bool>,
+    reading: Semaphore,
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self { rooms: Mutex::default(), following: watch::Sender::default(), reading: Semaphore::new(READING_MAX) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +118,11 @@ impl Hub {
     /// Whether everything that is stored is heard.
     pub(crate) fn following(&self) -> watch::Receiver<bool> {
         self.following.subscribe()
+    }
+
+    /// The turn of one who begins to watch to read the conversation.
+    pub(crate) async fn reading(&self) -> Option<SemaphorePermit<'_>> {
+        self.reading.acquire().await.ok()
     }
 
     /// The journal stored an entry.

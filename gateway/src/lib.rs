@@ -14,6 +14,7 @@ mod guard;
 #[allow(unused_qualifications, reason = "utoipa's macro qualifies the types it is given")]
 mod http;
 mod hub;
+mod origin;
 mod page;
 mod problem;
 mod serve;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use client::{Client, Side};
 use futures::StreamExt;
@@ -36,6 +38,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::hub::Hub;
+pub use crate::origin::{NotAnOrigin, Origin};
 
 /// Streams of events that one process serves at a time, where nothing else is said.
 pub const STREAMS_MAX: usize = 20_000;
@@ -49,11 +52,15 @@ pub struct Config {
     /// people through whichever of its processes they are connected to.
     pub group: ProcessId,
     /// Origins, other than its own, whose pages may use it: `https://shop.example`.
-    pub origins: Vec<String>,
+    pub origins: Vec<Origin>,
     /// Where a trace can be looked at, with `{trace}` for its id; pages link to it.
     pub trace_url: Option<String>,
     /// Streams of events at a time.
     pub streams_max: usize,
+    /// Connections at a time; streams have one each.
+    pub connections_max: usize,
+    /// How long it goes on listening once it is told to stop and says that it is not ready.
+    pub linger: Duration,
 }
 
 /// One orchestration, as a gateway serves it.
@@ -130,18 +137,26 @@ impl Gateway {
             tasks.spawn(forward::run(Arc::clone(edge), app.config.group.clone()));
         }
         tasks.spawn(forward::discovery(Arc::clone(&broker), forward::service(&app, process)));
-        tasks.spawn(report_readiness(Arc::clone(&app), broker.connection(), is_ready));
-        serve::serve(listener, http::router(Arc::clone(&app)), stop, &app.stop).await;
+        tasks.spawn(report_readiness(Arc::clone(&app), broker.connection(), is_ready, stop.clone()));
+        serve::serve(listener, &app, stop).await;
     }
 }
 
-async fn report_readiness(app: Arc<App>, connection: watch::Receiver<Connection>, is_ready: watch::Sender<bool>) {
+async fn report_readiness(
+    app: Arc<App>,
+    connection: watch::Receiver<Connection>,
+    is_ready: watch::Sender<bool>,
+    stopping: CancellationToken,
+) {
     let followed = || app.edges.values().map(|edge| edge.hub.following());
     let mut changes = select_all(followed().map(changes).chain([changes(connection.clone())]));
     loop {
-        let is_stopping = app.stop.is_cancelled();
-        is_ready.send_replace(!is_stopping && connection.borrow().is_up && followed().all(|following| *following.borrow()));
-        changes.next().await;
+        let is_followed = followed().all(|following| *following.borrow());
+        is_ready.send_replace(connection.borrow().is_up && is_followed);
+        if stopping.run_until_cancelled(changes.next()).await.is_none() {
+            is_ready.send_replace(false);
+            return;
+        }
     }
 }
 

@@ -87,6 +87,7 @@ impl IntoResponses for Problems {
             (400, "The request makes no sense as it is."),
             (403, "A page of another origin may not ask this."),
             (404, "There is no such thing."),
+            (408, "The body did not come in time."),
             (409, "Somebody was faster, or it is over."),
             (410, "It has been erased."),
             (413, "It is too large."),

@@ -1,5 +1,6 @@
 //! Connections: accepted until the gateway is told to stop, each with a time in which its headers must come.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,28 +14,34 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-/// How long the headers of a request may take to come.
-const HEADERS_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{App, http};
+
+/// How long the headers of a request may take to come, and how long a connection may idle before them: longer than
+/// proxies keep theirs, or one of them would send a request into a connection that is just being closed.
+const HEADERS_TIMEOUT: Duration = Duration::from_secs(75);
 /// What the headers of a request may have.
 const HEADER_BYTES_MAX: usize = 32 << 10;
-/// Connections at a time: streams, and those that ask.
-const CONNECTIONS_MAX: usize = 32_768;
 /// How long requests under way may take to finish once the gateway stops.
 const GRACE: Duration = Duration::from_secs(10);
 /// Before the next connection is accepted when none can be: no file descriptors are left, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections until `stop`, then ends streams by `ended`, and waits for what is under way.
-pub(crate) async fn serve(listener: TcpListener, app: Router, stop: CancellationToken, ended: &CancellationToken) {
-    let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+/// Serves connections until `stop`, and a while longer; then ends streams, and waits for what is under way.
+pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>, stop: CancellationToken) {
+    let router = http::router(Arc::clone(app));
+    let connections = Arc::new(Semaphore::new(app.config.connections_max.min(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
+    let mut stopped = pin!(async {
+        stop.cancelled().await;
+        sleep(app.config.linger).await;
+    });
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &connections) => accepted,
-            () = stop.cancelled() => break,
+            () = &mut stopped => break,
         };
         match accepted {
-            Ok((connection, permit)) => connect(connection, permit, app.clone(), &graceful),
+            Ok((connection, permit)) => connect(connection, permit, router.clone(), &graceful),
             Err(error) => {
                 tracing::warn!("no connection can be accepted: {error}");
                 sleep(PAUSE).await;
@@ -42,7 +49,7 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, stop: Cancellation
         }
     }
     drop(listener);
-    ended.cancel();
+    app.stop.cancel();
     if timeout(GRACE, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were still under way after {GRACE:?}");
     }
@@ -51,15 +58,15 @@ pub(crate) async fn serve(listener: TcpListener, app: Router, stop: Cancellation
 async fn accept(listener: &TcpListener, connections: &Arc<Semaphore>) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(connections).acquire_owned().await.map_err(std::io::Error::other)?;
     let (connection, _) = listener.accept().await?;
-    // Tokens are small, and to be seen at once.
-    connection.set_nodelay(true)?;
+    // Tokens are small, and to be seen at once; a connection that is gone already need not.
+    let _ = connection.set_nodelay(true);
     Ok((connection, permit))
 }
 
-fn connect(connection: TcpStream, permit: OwnedSemaphorePermit, app: Router, graceful: &GracefulShutdown) {
+fn connect(connection: TcpStream, permit: OwnedSemaphorePermit, router: Router, graceful: &GracefulShutdown) {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADERS_TIMEOUT).max_buf_size(HEADER_BYTES_MAX);
-    let served = builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(app));
+    let served = builder.serve_connection(TokioIo::new(connection), TowerToHyperService::new(router));
     let served = graceful.watch(served);
     tokio::spawn(async move {
         if let Err(error) = served.await {

@@ -19,9 +19,29 @@ const RETRY_MS: u32 = 500;
 pub(crate) struct Session {
     names: Option<Arc<Orchestration>>,
     last: Option<EventId>,
-    /// Whether live text has been shown that no event has confirmed.
-    has_draft: bool,
+    drafts: Drafts,
     frames: BytesMut,
+}
+
+/// The live text that has been shown and that no event has confirmed, as its reader counts it.
+#[derive(Debug, Default)]
+struct Drafts {
+    count: usize,
+    /// Whether the last of them goes on.
+    is_open: bool,
+}
+
+impl Drafts {
+    fn say(&mut self, is_final: bool) {
+        self.count += usize::from(!self.is_open);
+        self.is_open = !is_final;
+    }
+
+    /// An event has confirmed the oldest.
+    fn settle(&mut self) {
+        self.count = self.count.saturating_sub(1);
+        self.is_open &= self.count > 0;
+    }
 }
 
 impl Session {
@@ -29,7 +49,7 @@ impl Session {
     pub(crate) fn begin(after: Option<EventId>) -> Self {
         let mut frames = BytesMut::new();
         frames.extend_from_slice(format!("retry: {RETRY_MS}\n\n").as_bytes());
-        let mut session = Self { names: None, last: after, has_draft: false, frames };
+        let mut session = Self { names: None, last: after, drafts: Drafts::default(), frames };
         // Whatever live text an earlier stream has shown after that event: what counts of it comes again.
         if after.is_some() {
             session.reset(None);
@@ -56,16 +76,17 @@ impl Session {
     pub(crate) fn show(&mut self, shown: &Followed, next: Option<&Followed>) {
         match shown {
             Followed::Event(recorded) => {
-                let Some(names) = self.names.clone() else { return };
                 self.last = Some(recorded.id);
-                let event = &recorded.event;
-                self.has_draft &= !matches!(event, Event::Responded(_));
-                self.frame(Some(recorded.id), event.kind(), &view::Happened::new(recorded, &names));
+                if is_response(shown) {
+                    self.drafts.settle();
+                }
+                let happened = view::Happened::new(recorded, |agent| self.name_of(agent));
+                self.frame(Some(recorded.id), recorded.event.kind(), &happened);
             }
             // Text that comes at once with the event that holds it need not be said twice.
-            Followed::Token(Token::Text { is_final: true, .. }) if !self.has_draft && is_response(next) => {}
+            Followed::Token(Token::Text { is_final: true, .. }) if self.drafts.count == 0 && next.is_some_and(is_response) => {}
             Followed::Token(Token::Text { agent, text, is_final }) => {
-                self.has_draft = true;
+                self.drafts.say(*is_final);
                 let token = view::Token { agent: agent.as_str(), name: &self.name_of(agent), text, is_final: *is_final };
                 self.frame(None, "token", &token);
             }
@@ -75,14 +96,15 @@ impl Session {
 
     /// Live text that was shown and is not confirmed does not count.
     pub(crate) fn reset(&mut self, agent: Option<&AgentName>) {
-        self.has_draft = false;
+        self.drafts = Drafts::default();
         let name = agent.map(|agent| self.name_of(agent));
         self.frame(None, "reset", &view::Reset { agent: agent.map(AgentName::as_str), name: name.as_deref() });
     }
 
     /// What there is to write, if there is something.
     pub(crate) fn take(&mut self) -> Option<Bytes> {
-        (!self.frames.is_empty()).then(|| self.frames.split().freeze())
+        // The buffer goes along: a stream that waits holds none.
+        (!self.frames.is_empty()).then(|| std::mem::take(&mut self.frames).freeze())
     }
 
     fn name_of(&self, agent: &AgentName) -> String {
@@ -102,6 +124,11 @@ impl Session {
     }
 }
 
-fn is_response(next: Option<&Followed>) -> bool {
-    matches!(next, Some(Followed::Event(recorded)) if matches!(recorded.event, Event::Responded(_)))
+/// Whether it is the event that makes an answer true: one without a text is no answer.
+fn is_response(shown: &Followed) -> bool {
+    matches!(shown, Followed::Event(recorded) if matches!(&recorded.event, Event::Responded(response) if !response.text.is_empty()))
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

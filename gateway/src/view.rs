@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use client::{Accepted, Inspected, Outcome, Question, Recorded, Started};
 use protocol::event::{Event, Json, Message, RequestKind, Role, Verdict};
-use protocol::ids::{ConversationId, OrchestrationName};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName};
 use protocol::orchestration::Orchestration;
 use protocol::query::{Listed, Shown};
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,7 @@ pub(crate) struct Opening {
     #[schema(max_length = 256)]
     pub(crate) caller: String,
     /// Who pays for it.
+    #[schema(max_length = 256)]
     pub(crate) tenant: Option<String>,
 }
 
@@ -380,12 +381,13 @@ pub(crate) struct Happened {
 }
 
 impl Happened {
-    pub(crate) fn new(recorded: &Recorded, names: &Orchestration) -> Self {
+    /// The event, with agents as `name_of` calls them.
+    pub(crate) fn new(recorded: &Recorded, name_of: impl Fn(&AgentName) -> String) -> Self {
         let Recorded { id, event, entry, time_ms } = recorded;
         let from = recorded.from();
-        let name = from.agent().map_or_else(|| from.to_string(), |agent| names.display_name(agent).to_owned());
+        let name = from.agent().map_or_else(|| from.to_string(), &name_of);
         let to_name = match event {
-            Event::Transferred(transfer) => Some(names.display_name(&transfer.to).to_owned()),
+            Event::Transferred(transfer) => Some(name_of(&transfer.to)),
             _ => None,
         };
         Self {

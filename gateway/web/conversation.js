@@ -39,6 +39,7 @@ function extend(view, { agent, name, text, final }) {
 // Events. Each takes the view, the event, and the event's own fields.
 
 const EVENTS = {
+  __proto__: null,
   opened: (view, event, { input }) => input.reduce((view, message, index) => {
     const fields = { name: message.name, text: message.text, isAside: message.role !== 'user' };
     return says(view, event, { key: `${event.id}/${index}`, ...fields });

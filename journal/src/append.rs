@@ -24,12 +24,12 @@ pub enum Append {
 /// Why an append can never succeed as it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// It is larger than the broker takes.
-    #[error("the entry has {bytes} bytes, the broker takes {bytes_max}")]
+    /// It is larger than any entry may be ([`crate::ENTRY_BYTES_MAX`]), or its headers are larger than the broker takes.
+    #[error("the entry has {bytes} bytes, at most {bytes_max} can be stored")]
     TooLarge {
-        /// Its size.
+        /// The size of its payload, or of its headers.
         bytes: usize,
-        /// The broker's limit.
+        /// The limit.
         bytes_max: usize,
     },
     /// The stream is full (`discard: new`): honest back pressure.

@@ -17,6 +17,7 @@
 pub mod append;
 pub mod bus;
 mod chat;
+pub mod claim;
 pub mod follow;
 pub mod provision;
 pub mod read;
@@ -45,12 +46,23 @@ macro_rules! contract_tests {
             conversations_do_not_fence_each_other,
             orchestrations_do_not_fence_each_other,
             the_same_entry_again_is_the_same_entry,
+            the_same_id_with_other_words_is_another_entry,
             whoever_lost_is_told_so_again,
             nothing_is_appended_to_an_erased_conversation,
             nothing_is_appended_where_everything_was_purged,
-            an_entry_beyond_the_limit_is_stored_whole_or_refused,
             without_a_stream_it_is_refused,
             a_full_stream_refuses_and_takes_again_after_a_purge,
+        ]);
+        $crate::contract_tests!(@ $fresh, $options, claim, [
+            a_large_entry_is_stored_and_read_whole,
+            a_large_entry_that_is_fenced_leaves_no_object,
+            of_racing_large_entries_one_is_stored_whole,
+            an_entry_beyond_every_limit_is_refused,
+            a_large_entry_again_is_the_same_entry,
+            a_large_entry_under_the_id_of_another_does_not_replace_it,
+            an_entry_whose_object_is_lost_is_told_from_one_that_is_not_there,
+            a_purge_takes_the_objects_along,
+            a_conversation_with_large_entries_loads_whole,
         ]);
         $crate::contract_tests!(@ $fresh, $options, read, [
             where_there_is_no_conversation_there_is_nothing,
@@ -188,6 +200,7 @@ mod tests {
         let listed = include_str!("contract.rs");
         let files = [
             include_str!("contract/append.rs"),
+            include_str!("contract/claim.rs"),
             include_str!("contract/read.rs"),
             include_str!("contract/work.rs"),
             include_str!("contract/follow.rs"),

@@ -6,6 +6,7 @@
 
 pub mod append;
 pub mod bus;
+pub mod claim;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod follow;
@@ -29,6 +30,7 @@ use protocol::wire::Stored;
 
 pub use append::{Append, Refusal};
 pub use bus::{Bus, Connection, Delivery, RequestError};
+pub use claim::ENTRY_BYTES_MAX;
 pub use follow::{Follow, FollowError, Scope, Start};
 pub use provision::{Plan, Provision, ProvisionError, Provisioned};
 pub use store::{ConsumerState, Expect, Store, StoreError, Value};
@@ -45,6 +47,7 @@ pub type Shared = Arc<dyn Broker>;
 #[async_trait]
 pub trait Journal: Send + Sync + fmt::Debug {
     /// Appends an entry behind the tail it was prepared on. The only way to write into a conversation; it always fences.
+    /// What is too large for a message, up to [`ENTRY_BYTES_MAX`], is stored all the same: see [`claim`].
     async fn append(&self, prepared: &Prepared) -> Append;
 
     /// The last entry of a conversation, from whichever replica answers; none where there is no conversation.
@@ -94,6 +97,14 @@ pub enum ReadError {
         conversation: ConversationId,
         /// The first ordinal that is missing.
         missing: Ordinal,
+    },
+    /// An entry is there, but the object that holds its payload is not, or is not what was put: asking again is no use.
+    #[error("the entry {subject} cannot be read: its object {object} is missing or damaged")]
+    Damaged {
+        /// The entry's subject.
+        subject: String,
+        /// The object's name.
+        object: String,
     },
 }
 

@@ -18,7 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::stream::BoxStream;
 use protocol::conversation::Prepared;
 use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal};
@@ -60,6 +59,7 @@ struct State {
     subscriptions: Vec<Subscription>,
     chance: Chance,
     last_id: u64,
+    message_bytes_max: usize,
 }
 
 /// What one orchestration has.
@@ -70,7 +70,6 @@ struct Stream {
     appended: Arc<Notify>,
     consumers: BTreeMap<AgentName, Consumer>,
     bucket: Bucket,
-    objects: BTreeMap<String, Bytes>,
     dead: Vec<DeadLetter>,
 }
 
@@ -99,9 +98,23 @@ impl Memory {
 
     /// A broker with which things go wrong as `seed` has it.
     pub fn with_faults(seed: u64, faults: Faults) -> Self {
-        let state = State { streams: BTreeMap::new(), subscriptions: Vec::new(), chance: Chance::new(seed, faults), last_id: 0 };
+        let state = State {
+            streams: BTreeMap::new(),
+            subscriptions: Vec::new(),
+            chance: Chance::new(seed, faults),
+            last_id: 0,
+            message_bytes_max: log::MESSAGE_BYTES_MAX,
+        };
         let broker = Arc::new(Broker { started: Instant::now(), state: Mutex::new(state) });
         Self { broker, link: connected() }
+    }
+
+    /// The same broker with another limit for a message, headers included, in the streams that are provisioned from now on:
+    /// what is larger is kept as an object. It is nats-server's default, a mebibyte, unless this says otherwise.
+    #[must_use]
+    pub fn with_message_bytes_max(self, bytes_max: usize) -> Self {
+        self.lock().message_bytes_max = bytes_max;
+        self
     }
 
     /// Another connection to the same broker: that of another process.
@@ -132,7 +145,8 @@ impl Memory {
 
     /// Everything in an orchestration's stream, in order: for those who check afterwards.
     pub fn stored(&self, orchestration: &OrchestrationName) -> Vec<Stored> {
-        self.with_stream(orchestration, |stream, _| stream.log.all().cloned().collect()).unwrap_or_default()
+        self.with_stream(orchestration, |stream, _| stream.log.all().map(|stored| stream.log.redeem_or_raw(stored)).collect())
+            .unwrap_or_default()
     }
 
     /// An orchestration's dead letters, in order.
@@ -307,9 +321,9 @@ impl Journal for Memory {
         self.request().await.map_err(ReadError::Unavailable)?;
         self.with_stream(orchestration, |stream, chance| {
             let lag = if chance.strikes(Fault::ReadStale) { 1 + chance.below(3) } else { 0 };
-            stream.log.entries(conversation).rev().nth(lag).cloned()
+            stream.log.entries(conversation).rev().nth(lag).map(|stored| stream.log.redeem(stored)).transpose()
         })
-        .ok_or_else(|| no_stream(orchestration))
+        .unwrap_or_else(|| Err(no_stream(orchestration)))
     }
 
     async fn at(
@@ -319,7 +333,8 @@ impl Journal for Memory {
         ordinal: Ordinal,
     ) -> Result<Option<Stored>, ReadError> {
         self.request().await.map_err(ReadError::Unavailable)?;
-        self.with_stream(orchestration, |stream, _| stream.log.at(conversation, ordinal).cloned()).ok_or_else(|| no_stream(orchestration))
+        self.with_stream(orchestration, |Stream { log, .. }, _| log.at(conversation, ordinal).map(|stored| log.redeem(stored)).transpose())
+            .unwrap_or_else(|| Err(no_stream(orchestration)))
     }
 
     async fn sealed(
@@ -334,7 +349,8 @@ impl Journal for Memory {
             if let Some(missing) = ordinals.last().filter(|_| chance.strikes(Fault::ReadStale)) {
                 return Err(incomplete(*missing));
             }
-            ordinals.iter().map(|n| stream.log.at(conversation, *n).cloned().ok_or_else(|| incomplete(*n))).collect()
+            let entry = |n: &Ordinal| stream.log.at(conversation, *n).ok_or_else(|| incomplete(*n));
+            ordinals.iter().map(|n| stream.log.redeem(entry(n)?)).collect()
         })
         .unwrap_or_else(|| Err(no_stream(orchestration)))
     }

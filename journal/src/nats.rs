@@ -1,11 +1,12 @@
 //! The broker: NATS JetStream.
 //!
 //! One file for each contract (`append`, `read`, `work`, `follow`, `bus`, `store` with `objects`, `provision`) over
-//! three that they share: `connect` makes and watches the connection, `request` asks and knows every way in which an answer
-//! can fail to come, `pull` keeps count of what was ordered from a consumer.
+//! four that they share: `connect` makes and watches the connection, `request` asks and knows every way in which an answer
+//! can fail to come, `pull` keeps count of what was ordered from a consumer, `claim` keeps what is too large for a message.
 
 mod append;
 mod bus;
+mod claim;
 mod connect;
 mod follow;
 mod message;
@@ -58,7 +59,8 @@ impl Journal for Nats {
     }
 
     async fn tail(&self, orchestration: &OrchestrationName, conversation: &ConversationId) -> Result<Option<Stored>, ReadError> {
-        Ok(self.link.last(&subject::stream(orchestration), &subject::fence(orchestration, conversation)).await?)
+        let tail = self.link.last(&subject::stream(orchestration), &subject::fence(orchestration, conversation)).await?;
+        self.link.redeem_found(orchestration, tail).await
     }
 
     async fn at(
@@ -67,7 +69,8 @@ impl Journal for Nats {
         conversation: &ConversationId,
         ordinal: Ordinal,
     ) -> Result<Option<Stored>, ReadError> {
-        Ok(self.link.entry_at(orchestration, conversation, ordinal).await?)
+        let entry = self.link.entry_at(orchestration, conversation, ordinal).await?;
+        self.link.redeem_found(orchestration, entry).await
     }
 
     async fn sealed(

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use protocol::ids::{AgentName, ConversationId, OrchestrationName, Seq};
 use protocol::wire::Stored;
 
+use crate::Refusal;
+
 /// A value as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Value {
@@ -107,6 +109,9 @@ pub enum StoreError {
         /// Its name.
         name: String,
     },
+    /// It cannot be written as it is.
+    #[error(transparent)]
+    NotStored(#[from] Refusal),
     /// There is no bucket or stream.
     #[error("{0} does not exist: is the orchestration provisioned? (`baton coordinator` does it)")]
     Missing(String),

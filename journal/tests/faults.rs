@@ -33,9 +33,9 @@ fn id(text: &str) -> ConversationId {
     text.parse().unwrap()
 }
 
-/// A provisioned broker. Provisioning itself goes well.
+/// A provisioned broker, whose messages hold only the shorter entries. Provisioning itself goes well.
 async fn broker(seed: u64, faults: Faults) -> Memory {
-    let memory = Memory::with_faults(seed, Faults::default());
+    let memory = Memory::with_faults(seed, Faults::default()).with_message_bytes_max(2 * 1024);
     memory.provision(&Plan { ack_wait: Duration::from_secs(4), ..Plan::new(orchestration(), vec![triage()]) }).await.unwrap();
     memory.set_faults(faults);
     memory

@@ -94,6 +94,13 @@ impl Prepared {
     pub const fn subject(&self) -> &EntrySubject {
         &self.entry.head.subject
     }
+
+    /// Whether what is stored is this very entry. Its id does not tell: a caller's request that is repeated with other
+    /// words, or through another process, has the first one's. Its headers do, with the hash of its record among them.
+    pub fn is_stored_as(&self, stored: &Stored) -> bool {
+        let mut headers = self.message.headers.iter();
+        self.message.subject == stored.subject && headers.all(|(name, value)| stored.headers.get(name) == Some(value))
+    }
 }
 
 /// Why a draft cannot become an entry.

@@ -16,6 +16,9 @@ pub mod verb {
     pub const STATUS: &str = "status";
 }
 
+/// Conversations in one answer to a [`ListQuery`]: with briefs of several kilobytes it still fits into a message.
+pub const LISTED_MAX: usize = 250;
+
 /// Asks for one conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShowQuery {
@@ -35,7 +38,7 @@ pub struct ListQuery {
     /// Only those in which nothing has happened for so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_secs: Option<u64>,
-    /// At most so many (the coordinator has a limit of its own).
+    /// At most so many, and at most [`LISTED_MAX`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
 }

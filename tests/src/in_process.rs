@@ -1,13 +1,15 @@
-//! Baton's programs inside the test's own process: workers and a coordinator, each with a connection of its own as in
-//! production, and a person who talks to them.
+//! Baton's programs inside the test's own process: workers, a coordinator and gateways, each with a connection of its own as
+//! in production, and a person who talks to them.
 #![allow(clippy::expect_used, clippy::panic, reason = "used by tests only: a panic is how a test says that it cannot go on")]
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agent_worker::Worker;
 use client::{Answer, Callbacks, Client, Content, Opening, Outcome, Side};
 use coordinator::{Config, Coordinator, Served};
 use futures::future::BoxFuture;
+use gateway::Gateway;
 use journal::Shared;
 use journal::nats::{Nats, Settings};
 use protocol::conversation::Conversation;
@@ -43,7 +45,7 @@ pub async fn client(settings: &Settings, orchestration: &OrchestrationName) -> C
     Client::new(connect(settings).await, orchestration.clone(), Side::Client, settings.process.clone())
 }
 
-/// Workers and coordinators of one orchestration. Those that still run are aborted when the value is dropped.
+/// Workers, coordinators and gateways of one orchestration. Those that still run are aborted when the value is dropped.
 #[derive(Debug)]
 pub struct Programs {
     orchestration: Orchestration,
@@ -78,6 +80,37 @@ impl Programs {
         let stop = self.stop.clone();
         self.running.spawn(async move { worker.run(stop, ready).await.map(drop).unwrap_or_else(|error| panic!("{error}")) });
         self.await_ready(is_ready).await;
+    }
+
+    /// Starts a gateway at a free port, and waits until it is ready; where it listens.
+    pub async fn gateway(&mut self, settings: &Settings) -> SocketAddr {
+        let stop = self.stop.clone();
+        self.gateway_with(settings, stop, |_| {}).await
+    }
+
+    /// The same, told otherwise, and stopped by a token of its own.
+    pub async fn gateway_with(
+        &mut self,
+        settings: &Settings,
+        stop: CancellationToken,
+        change: impl FnOnce(&mut gateway::Config),
+    ) -> SocketAddr {
+        let mut config = gateway::Config {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            group: "gateway".parse().expect("a group's name"),
+            origins: Vec::new(),
+            trace_url: None,
+            streams_max: gateway::STREAMS_MAX,
+            connections_max: usize::MAX,
+            linger: std::time::Duration::ZERO,
+        };
+        change(&mut config);
+        let served = [self.orchestration.name().clone()];
+        let gateway = Gateway::bind(connect(settings).await, settings.process.clone(), served, config).await.expect("a free port");
+        let (address, ready) = (gateway.address(), gateway.ready());
+        self.running.spawn(gateway.run(stop));
+        self.await_ready(ready).await;
+        address
     }
 
     async fn await_ready(&mut self, mut ready: watch::Receiver<bool>) {

@@ -1,6 +1,7 @@
 //! Drives Baton's programs as real processes against a real broker.
 
 pub mod dev;
+pub mod http;
 pub mod in_process;
 pub mod nats;
 pub mod processes;

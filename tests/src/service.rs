@@ -127,7 +127,22 @@ pub struct Stream(mpsc::UnboundedSender<Bytes>);
 impl Stream {
     /// Writes a piece of text.
     pub fn piece(&self, text: &str) {
-        let choice = json!({ "index": 0, "delta": { "role": "assistant", "content": text }, "finish_reason": null });
+        self.chunk(&json!({ "role": "assistant", "content": text }), None);
+    }
+
+    /// Ends the answer with a call of a tool.
+    pub fn call(self, id: &str, tool: &str, arguments: &Json) {
+        let call = json!({ "index": 0, "id": id, "type": "function", "function": { "name": tool, "arguments": arguments.to_string() } });
+        self.chunk(&json!({ "tool_calls": [call] }), Some("tool_calls"));
+    }
+
+    /// Ends the answer.
+    pub fn end(self) {
+        self.chunk(&json!({}), Some("stop"));
+    }
+
+    fn chunk(&self, delta: &Json, finish_reason: Option<&str>) {
+        let choice = json!({ "index": 0, "delta": delta, "finish_reason": finish_reason });
         let chunk = json!({ "id": "c", "object": "chat.completion.chunk", "created": 0, "model": "test", "choices": [choice] });
         self.0.send(format!("data: {chunk}\n\n").into()).expect("somebody to read the answer");
     }

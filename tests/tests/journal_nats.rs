@@ -18,6 +18,7 @@ use journal::{
 };
 use protocol::brief::Fixed;
 use protocol::conversation::{Conversation, Draft, Partial, Prepared};
+use protocol::entry::Trace;
 use protocol::event::{Event, Opened, Said};
 use protocol::ids::{AgentName, EntryId, OrchestrationName, Revision, Seq, Writer};
 use protocol::subject::{Class, EntrySubject};
@@ -26,6 +27,8 @@ use tests::nats::{Server, cluster_of_three, server, server_with};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+#[path = "journal_nats/claim.rs"]
+mod claims;
 #[path = "journal_nats/objects.rs"]
 mod objects;
 #[path = "journal_nats/proxy.rs"]
@@ -306,14 +309,18 @@ async fn what_a_login_may_not_publish_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn an_entry_larger_than_this_broker_takes_is_refused_before_it_is_sent() {
-    let server = server_with(|config| config.max_payload_bytes = 64 * 1024).await;
+async fn headers_larger_than_this_broker_takes_are_refused_before_they_are_sent() {
+    let server = server_with(|config| config.max_payload_bytes = 16 * 1024).await;
     let broker = connect(server.url()).await;
     broker.provision(&plan()).await.unwrap();
     let conversation = opened(&broker, "c1").await;
     let generation = broker.connection().borrow().generation;
-    match broker.append(&saying(&conversation, &"x".repeat(64 * 1024))).await {
-        Append::Refused(Refusal::TooLarge { bytes, bytes_max }) => assert!(bytes > bytes_max && bytes_max == 64 * 1024),
+    // What is in no payload can be put nowhere else.
+    let trace = Trace { parent: "00-1-1-01".to_owned(), state: Some("x".repeat(16 * 1024)) };
+    let said = draft(Class::In, Said { text: "x".repeat(64 * 1024) }.into());
+    let said = conversation.prepare(Draft { trace: Some(trace), ..said }).unwrap();
+    match broker.append(&said).await {
+        Append::Refused(Refusal::TooLarge { bytes, bytes_max }) => assert!(bytes > bytes_max && bytes_max == 16 * 1024),
         other => panic!("{other:?}"),
     }
     append(&broker, &saying(&conversation, "smaller")).await;

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use client::Outcome;
 use futures::FutureExt;
+use journal::claim::object_name;
 use journal::nats::{Login, Settings};
 use journal::{Append, Refusal};
 use protocol::brief::Fixed;
 use protocol::conversation::{Conversation, Draft, Prepared};
 use protocol::event::{Event, HistoryOption, Opened, Transferred, failure};
-use protocol::ids::{AgentName, EntryId, Revision, Writer};
+use protocol::ids::{AgentName, EntryId, Revision, Seq, Writer};
 use protocol::manifest;
 use protocol::orchestration::Orchestration;
 use protocol::subject::{self, Class};
@@ -30,6 +31,7 @@ use probe::{Probe, Try};
 const AGENTS: [&str; 4] = ["triage", "refund", "order-status", "order-return"];
 const COORDINATOR: &str = "coordinator-1";
 const CALLER: &str = "caller-1";
+const GATEWAY: &str = "gateway-1";
 
 /// A server with the permissions as they are deployed, and passwords of its own.
 async fn guarded() -> Server {
@@ -46,7 +48,7 @@ async fn guarded() -> Server {
 }
 
 fn users() -> impl Iterator<Item = String> {
-    AGENTS.iter().map(|agent| format!("{agent}-1")).chain([COORDINATOR.to_owned(), CALLER.to_owned()])
+    AGENTS.iter().map(|agent| format!("{agent}-1")).chain([COORDINATOR, CALLER, GATEWAY].map(ToOwned::to_owned))
 }
 
 fn password(user: &str) -> String {
@@ -179,6 +181,55 @@ async fn the_broker_knows_the_edges() {
     programs.stop().await;
 }
 
+/// An opening, a handoff and a loser, all larger than a message: stored, read and taken back without another permission.
+#[tokio::test]
+async fn entries_larger_than_a_message_need_nothing_more() {
+    let server = guarded().await;
+    let orchestration = support();
+    let mut programs = Programs::of(orchestration.clone());
+    programs.coordinator(&settings(&server, COORDINATOR), 1).await;
+    let (gateway, worker) = (connect(&settings(&server, GATEWAY)).await, connect(&settings(&server, "triage-1")).await);
+    let (name, triage): (_, AgentName) = (orchestration.name(), "triage".parse().unwrap());
+    let mut conversation = Conversation::empty(name.clone(), "large".parse().unwrap());
+    let large = || "x".repeat(1_200_000);
+
+    let opened = Opened { value: Some(large().into()), ..Opened::default() };
+    let opening = conversation.prepare_opening(draft(Writer::Gateway, to(&triage), opened.into()), Fixed::default()).unwrap();
+    let Append::Appended(seq) = gateway.append(&opening).await else { panic!("the opening is not stored") };
+    conversation.commit(opening.clone(), seq).unwrap();
+    let mut work = worker.work(name, &triage).await.unwrap();
+    let item = work.next(1).await.unwrap();
+    assert!(item.stored.payload == opening.message.payload);
+
+    let transferred = |because: &str| {
+        let event = Transferred {
+            to: "refund".parse().unwrap(),
+            call: None,
+            reason: Some(format!("{because} {}", large())),
+            payload: None,
+            history: HistoryOption::default(),
+            summary: None,
+        };
+        let class = to(&event.to);
+        conversation.prepare(draft(Writer::Agent(triage.clone()), class, event.into())).unwrap()
+    };
+    let (won, lost) = (transferred("first"), transferred("second"));
+    let Append::Appended(seq) = worker.append(&won).await else { panic!("the transfer is not stored") };
+    assert_eq!(worker.append(&lost).await, Append::Fenced { tail: seq });
+    for (entry, is_kept) in [(&opening, true), (&won, true), (&lost, false)] {
+        let object = gateway.object(name, &object_name(entry)).await.unwrap();
+        assert_eq!(object.is_some(), is_kept);
+    }
+    let refund = connect(&settings(&server, "refund-1")).await;
+    assert!(refund.tail(name, conversation.id()).await.unwrap().unwrap().payload == won.message.payload);
+
+    let coordinator = connect(&settings(&server, COORDINATOR)).await;
+    coordinator.purge(name, conversation.id(), Seq(seq.0 + 1)).await.unwrap();
+    assert_eq!(gateway.object(name, &object_name(&won)).await, Ok(None));
+    programs.stop().await;
+    assert_eq!(violations(&server), Vec::<String>::new());
+}
+
 // The matrix.
 
 /// Who a user is.
@@ -187,12 +238,19 @@ enum Role {
     Worker(&'static str),
     Coordinator,
     Caller,
+    Gateway,
+}
+
+/// Starts conversations, answers and follows.
+const fn is_callers_side(role: Role) -> bool {
+    matches!(role, Role::Caller | Role::Gateway)
 }
 
 fn role(user: &str) -> Role {
     match user {
         COORDINATOR => Role::Coordinator,
         CALLER => Role::Caller,
+        GATEWAY => Role::Gateway,
         worker => Role::Worker(AGENTS.iter().find(|agent| worker == format!("{agent}-1")).unwrap()),
     }
 }
@@ -222,7 +280,7 @@ fn entries(cells: &mut Cells) {
         }
         publish(cells, format!("baton.support.c.c1.1.to.{to}.0123456789ab.client"), |role| role == Role::Caller);
         publish(cells, format!("baton.support.c.c1.1.to.{to}.0123456789ab.coordinator"), |role| role == Role::Coordinator);
-        publish(cells, format!("baton.support.c.c1.1.to.{to}.0123456789ab.gateway"), |_| false);
+        publish(cells, format!("baton.support.c.c1.1.to.{to}.0123456789ab.gateway"), |role| role == Role::Gateway);
         publish(cells, format!("baton.other.c.c1.1.to.{to}.0123456789ab.{to}"), |_| false);
     }
     for agent in AGENTS {
@@ -240,8 +298,10 @@ fn entries(cells: &mut Cells) {
         ("end", "coordinator", Some(Role::Coordinator)),
         ("ask", "coordinator", None),
         ("in", "coordinator", None),
-        ("in", "gateway", None),
-        ("end", "gateway", None),
+        ("in", "gateway", Some(Role::Gateway)),
+        ("end", "gateway", Some(Role::Gateway)),
+        ("note", "gateway", None),
+        ("ask", "gateway", None),
     ] {
         publish(cells, format!("baton.support.c.c1.1.{class}.{from}"), move |role| Some(role) == who);
     }
@@ -265,7 +325,7 @@ fn work(cells: &mut Cells) {
         publish(cells, format!("baton.support.beat.{agent}.{agent}-2"), |_| false);
         publish(cells, format!("baton.support.live.{agent}.c1"), is_its_worker);
         publish(cells, format!("baton.support.dead.{agent}"), is_its_worker);
-        publish(cells, format!("baton.support.moved.{agent}.c1"), |role| matches!(role, Role::Coordinator | Role::Caller));
+        publish(cells, format!("baton.support.moved.{agent}.c1"), |role| role == Role::Coordinator || is_callers_side(role));
         publish(cells, format!("baton.support.holds.{agent}"), |role| role == Role::Coordinator);
         subscribe(cells, format!("baton.support.holds.{agent}"), is_its_worker);
         subscribe(cells, format!("baton.support.alive.{agent}-1"), is_its_worker);
@@ -276,17 +336,23 @@ fn work(cells: &mut Cells) {
 
 /// Streams: provisioned by the coordinator, read by all, changed by nobody.
 fn streams(cells: &mut Cells) {
-    let is_follower = |role| matches!(role, Role::Coordinator | Role::Caller);
+    let is_follower = |role| role == Role::Coordinator || is_callers_side(role);
     publish(cells, "$JS.API.CONSUMER.CREATE.baton-support.follow-x.baton.support.c.c1.>", is_follower);
     publish(cells, "$JS.API.CONSUMER.MSG.NEXT.baton-support.follow-x", is_follower);
     publish(cells, "$JS.API.CONSUMER.CREATE.baton-support", |_| false);
     publish(cells, "$JS.API.CONSUMER.DURABLE.CREATE.baton-support.agent-refund", |_| false);
-    for verb in ["DIRECT.GET.baton-support", "STREAM.MSG.GET.baton-support", "STREAM.INFO.baton-support", "STREAM.MSG.GET.KV_baton-support"]
-    {
+    for verb in [
+        "DIRECT.GET.baton-support",
+        "STREAM.MSG.GET.baton-support",
+        "STREAM.INFO.baton-support",
+        "STREAM.MSG.GET.KV_baton-support",
+        "STREAM.MSG.GET.OBJ_baton-support",
+        "STREAM.INFO.OBJ_baton-support",
+    ] {
         publish(cells, format!("$JS.API.{verb}"), |_| true);
         publish(cells, format!("$JS.API.{}", verb.replace("support", "other")), |_| false);
     }
-    for stream in ["baton-support", "KV_baton-support"] {
+    for stream in ["baton-support", "KV_baton-support", "OBJ_baton-support"] {
         publish(cells, format!("$JS.API.STREAM.CREATE.{stream}"), |role| role == Role::Coordinator);
         publish(cells, format!("$JS.API.STREAM.PURGE.{stream}"), |role| role == Role::Coordinator);
         for verb in ["UPDATE", "DELETE", "MSG.DELETE", "SNAPSHOT", "RESTORE"] {
@@ -296,8 +362,11 @@ fn streams(cells: &mut Cells) {
     for subject in ["$KV.baton-support.current", "$KV.baton-support.lease", "baton.support.tick"] {
         publish(cells, subject, |role| role == Role::Coordinator);
     }
-    publish(cells, "$JS.API.STREAM.CREATE.OBJ_baton-support", |role| role == Role::Coordinator);
-    for subject in ["$KV.baton-other.current", "$O.baton-support.C.x", "$O.baton-support.M.x"] {
+    // Everybody here writes entries, and any entry may be too large for a message.
+    for subject in ["$O.baton-support.C.c1.1.x.y.z", "$O.baton-support.M.x"] {
+        publish(cells, subject, |_| true);
+    }
+    for subject in ["$KV.baton-other.current", "$O.baton-other.C.c1.1.x.y.z", "$O.baton-other.M.x", "$O.baton-support.X.x"] {
         publish(cells, subject, |_| false);
     }
 }
@@ -316,9 +385,17 @@ fn listening(cells: &mut Cells) {
     for subject in ["baton.support.beat.*.*", "baton.support.hello.*", "baton.support.coordinator.status"] {
         subscribe(cells, subject, |role| role == Role::Coordinator);
     }
-    subscribe(cells, "baton.support.live.*.c1", |role| role == Role::Caller);
+    subscribe(cells, "baton.support.live.*.*", is_callers_side);
+    subscribe(cells, "baton.support.live.*.c1", is_callers_side);
     subscribe(cells, "$SRV.PING", |role| role != Role::Caller);
-    publish(cells, "baton.support.coordinator.status", |role| role == Role::Caller);
+    subscribe(cells, "$SRV.PING.gateway.gateway-1", |role| role == Role::Gateway);
+    subscribe(cells, "$SRV.PING.coordinator.coordinator-1", |role| role == Role::Coordinator);
+    publish(cells, "baton.support.coordinator.status", is_callers_side);
+    publish(cells, "baton.support.hello.gateway", |role| role == Role::Gateway);
+    publish(cells, "baton.support.hello.other", |_| false);
+    subscribe(cells, "baton.support.gateway.gateway", |role| role == Role::Gateway);
+    subscribe(cells, "baton.support.gateway.*", |_| false);
+    publish(cells, "baton.support.gateway.gateway", |role| role == Role::Coordinator);
     publish(cells, "baton.support.alive.triage-1", |role| role == Role::Coordinator);
     publish(cells, "baton.support.gateway.caller-1", |role| role == Role::Coordinator);
 }

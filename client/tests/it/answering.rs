@@ -216,7 +216,27 @@ async fn the_same_request_through_two_gateways_happens_once_and_both_are_told_so
         let reply = Reply::to(request, "123").with_key("k1");
         let (one, other) = (world.gateway("gateway-1"), world.gateway("gateway-2"));
         let (first, second) = join(one.reply(&id, &reply), other.reply(&id, &reply)).await;
-        assert_eq!((first.unwrap().ordinal, second.unwrap().ordinal), (2, 2));
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!((first.ordinal, second.ordinal), (2, 2));
+        assert_ne!(first.is_repeat, second.is_repeat);
+        assert_eq!(world.kinds(&id), ["opened", "asked", "replied"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_texts_under_one_key_at_once_one_is_stored_and_the_other_refused() {
+    for seed in 0..200 {
+        let world = World::seeded(seed).await;
+        let (id, request) = world.asked().await;
+        world.memory.set_faults(Faults::default().latency(Duration::from_millis(1 + seed % 7)));
+        let reply = |text: &str| Reply::to(request, text).with_key("k1");
+        // Even through one and the same gateway.
+        let one = world.gateway("gateway-1");
+        let (yes, no) = (reply("123"), reply("456"));
+        let (first, second) = join(one.reply(&id, &yes), one.reply(&id, &no)).await;
+        let reused = Err(Unwritten::KeyReused { key: "k1".to_owned(), ordinal: 2 }.into());
+        let stored = Ok(Accepted { ordinal: 2, is_repeat: false });
+        assert!([(stored.clone(), reused.clone()), (reused, stored)].contains(&(first.clone(), second.clone())), "{first:?} {second:?}");
         assert_eq!(world.kinds(&id), ["opened", "asked", "replied"]);
     }
 }

@@ -202,3 +202,39 @@ async fn an_outcome_that_nobody_knows_is_called_unknown_and_the_key_settles_it()
         assert_eq!(world.stored(&started.conversation)[0].seq, Seq(1));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_two_openings_under_one_key_at_once_one_begins_and_the_other_is_refused() {
+    for seed in 0..200 {
+        let world = World::seeded(seed).await;
+        world.memory.set_faults(Faults::default().latency(Duration::from_millis(1 + seed % 7)));
+        let (help, sell) = (Opening::new("alice", "help").with_key("k1"), Opening::new("alice", "sell").with_key("k1"));
+        let (first, second) = futures::future::join(world.client.start(&help), world.client.start(&sell)).await;
+        let (begun, refused) = if first.is_ok() { (first, second) } else { (second, first) };
+        assert!(!begun.unwrap().is_repeat);
+        assert_eq!(refused, Err(StartError::Unwritten(Unwritten::KeyReused { key: "k1".to_owned(), ordinal: 0 })));
+
+        let gateways = (world.gateway("gateway-1"), world.gateway("gateway-2"));
+        let buy = Opening::new("alice", "buy").with_key("k2");
+        let (first, second) = futures::future::join(gateways.0.start(&buy), gateways.1.start(&buy)).await;
+        let (first, second) = (first.unwrap(), second.unwrap());
+        assert_eq!(first.conversation, second.conversation);
+        assert_ne!(first.is_repeat, second.is_repeat);
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_for_all_that_an_opening_says() {
+    let world = World::new().await;
+    let opening = Opening::new("alice", "help").with_key("k1");
+    world.client.start(&opening).await.unwrap();
+    let metadata = BTreeMap::from([("tier".to_owned(), json!("gold"))]);
+    for other in [
+        Opening { metadata, ..opening.clone() },
+        Opening { tenant: Some("acme".to_owned()), ..opening.clone() },
+        opening.clone().with_human(),
+    ] {
+        assert!(matches!(world.client.start(&other).await, Err(StartError::Unwritten(Unwritten::KeyReused { .. }))), "{other:?}");
+    }
+    assert!(world.client.start(&opening).await.unwrap().is_repeat);
+}

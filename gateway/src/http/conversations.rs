@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use client::Input;
 use protocol::brief::Phase;
 use protocol::event::Message;
-use protocol::query::ListQuery;
+use protocol::query::{LISTED_MAX, ListQuery};
 use serde::Deserialize;
 use telemetry::spans;
 use tracing::Span;
@@ -20,8 +20,10 @@ use crate::extract::{Body, Key, OfConversation, Query, id};
 use crate::problem::{Problem, Problems};
 use crate::{App, view};
 
-/// Conversations in a list, where nothing else is said, and at most.
-const LISTED: (usize, usize) = (50, 1000);
+/// Conversations in a list, where nothing else is said.
+const LISTED: usize = 50;
+/// What a caller's or a tenant's name may have.
+const NAME_BYTES_MAX: usize = 256;
 
 /// Start a conversation
 #[utoipa::path(
@@ -32,6 +34,10 @@ const LISTED: (usize, usize) = (50, 1000);
     responses((status = 201, body = view::Begun), (status = 200, body = view::Begun, description = "It had begun before"), Problems)
 )]
 pub(super) async fn start(State(app): State<Arc<App>>, Key { key }: Key, Body(opening): Body<view::Opening>) -> Result<Response, Problem> {
+    let names = [("caller", Some(&opening.caller)), ("tenant", opening.tenant.as_ref())];
+    if let Some((name, _)) = names.into_iter().find(|(_, text)| text.is_some_and(|text| text.len() > NAME_BYTES_MAX)) {
+        return Err(Problem::invalid("bad_body", format!("{name} has at most {NAME_BYTES_MAX} bytes")));
+    }
     let which = Which { orchestration: opening.orchestration.clone() };
     let edge = app.edge(which.orchestration.as_deref())?;
     let opening = client::Opening {
@@ -67,11 +73,12 @@ pub(super) struct Listing {
     /// Only those that this agent owns.
     agent: Option<String>,
     /// Only those in this phase.
+    #[param(inline)]
     phase: Option<InPhase>,
     /// Only those in which nothing has happened for so many seconds.
     idle_secs: Option<u64>,
     /// At most so many; 50 if nothing is said.
-    #[param(minimum = 1, maximum = 1000)]
+    #[param(minimum = 1, maximum = 250)]
     limit: Option<usize>,
 }
 
@@ -104,9 +111,9 @@ impl From<InPhase> for Phase {
 #[utoipa::path(get, path = "/v1/conversations", params(Listing), responses((status = 200, body = view::Conversations), Problems))]
 pub(super) async fn list(State(app): State<Arc<App>>, Query(listing): Query<Listing>) -> Result<Json<view::Conversations>, Problem> {
     let edge = app.edge(listing.orchestration.as_deref())?;
-    let limit = listing.limit.unwrap_or(LISTED.0);
-    if !(1..=LISTED.1).contains(&limit) {
-        return Err(Problem::invalid("bad_query", format!("limit is 1 to {}", LISTED.1)));
+    let limit = listing.limit.unwrap_or(LISTED);
+    if !(1..=LISTED_MAX).contains(&limit) {
+        return Err(Problem::invalid("bad_query", format!("limit is 1 to {LISTED_MAX}")));
     }
     let query = ListQuery {
         agent: listing.agent.as_deref().map(id).transpose()?,

@@ -1,7 +1,7 @@
 //! What an append promises.
 
 use futures::future::join_all;
-use protocol::ids::Seq;
+use protocol::ids::{EntryId, Seq};
 
 use super::{Chat, LONG, orchestration, plan, provisioned, within};
 use crate::{Append, Plan, Refusal, Shared};
@@ -96,6 +96,18 @@ pub async fn the_same_entry_again_is_the_same_entry(broker: Shared) {
     others.assert_is(&chat.tail().await.unwrap());
 }
 
+/// One id for two texts at once, as two callers have it that use one key for two requests.
+pub async fn the_same_id_with_other_words_is_another_entry(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let mut chat = Chat::open(&broker, "c1").await;
+    let id = EntryId::from_random([7; 16]);
+    let (first, second) = (chat.saying_as(id, "first"), chat.saying_as(id, "second"));
+    let first = chat.append(first).await;
+    let tail = first.seq;
+    assert_eq!(broker.append(&second).await, Append::Fenced { tail });
+    first.assert_is(&chat.tail().await.unwrap());
+}
+
 /// A loser that repeats itself does not become a winner.
 pub async fn whoever_lost_is_told_so_again(broker: Shared) {
     let broker = provisioned(broker, LONG).await;
@@ -135,28 +147,6 @@ pub async fn nothing_is_appended_where_everything_was_purged(broker: Shared) {
     chat.purge(Seq(erased.seq.0 + 1)).await;
     assert_eq!(broker.append(&late).await, Append::Gone);
     assert_eq!(chat.tail().await, None);
-}
-
-/// Larger than any message may be.
-pub async fn an_entry_beyond_the_limit_is_stored_whole_or_refused(broker: Shared) {
-    let broker = provisioned(broker, LONG).await;
-    let mut chat = Chat::open(&broker, "c1").await;
-    let opened = chat.tail().await.unwrap();
-    let large = chat.saying(&"x".repeat(2 * 1024 * 1024));
-    match within("an answer", broker.append(&large)).await {
-        Append::Refused(Refusal::TooLarge { bytes, bytes_max }) => {
-            assert!(bytes > bytes_max && bytes > 2 * 1024 * 1024, "{bytes} {bytes_max}");
-            assert_eq!(chat.tail().await.unwrap(), opened);
-        }
-        Append::Appended(_) => {
-            let stored = chat.tail().await.unwrap();
-            assert_eq!((&stored.subject, &stored.payload), (&large.message.subject, &large.message.payload));
-            return;
-        }
-        other => panic!("{other:?}"),
-    }
-    // The connection, and the conversation, go on.
-    chat.say("small").await;
 }
 
 /// Nothing was provisioned.

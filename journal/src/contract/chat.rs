@@ -42,7 +42,12 @@ impl Chat {
     }
 
     pub(super) fn opening(&self) -> Prepared {
-        let draft = draft(to("triage"), Writer::Client, Opened::default().into());
+        self.opening_with("A customer is on the line.")
+    }
+
+    pub(super) fn opening_with(&self, text: &str) -> Prepared {
+        let opened = Opened { value: Some(text.into()), ..Opened::default() };
+        let draft = draft(to("triage"), Writer::Client, opened.into());
         self.conversation.prepare_opening(draft, Fixed::default()).unwrap()
     }
 
@@ -50,10 +55,18 @@ impl Chat {
         self.prepare(Class::In, Writer::Gateway, Said { text: text.to_owned() }.into())
     }
 
+    pub(super) fn saying_as(&self, id: EntryId, text: &str) -> Prepared {
+        let said = draft(Class::In, Writer::Gateway, Said { text: text.to_owned() }.into());
+        self.conversation.prepare(Draft { id, ..said }).unwrap()
+    }
+
     /// The owner hands over: a work item.
     pub(super) fn transferring(&self, target: &str) -> Prepared {
-        let transferred =
-            Transferred { to: agent(target), call: None, reason: None, payload: None, history: HistoryOption::None, summary: None };
+        self.transferring_because(target, None)
+    }
+
+    pub(super) fn transferring_because(&self, target: &str, reason: Option<String>) -> Prepared {
+        let transferred = Transferred { to: agent(target), call: None, reason, payload: None, history: HistoryOption::None, summary: None };
         let owner = self.conversation.owner().unwrap().clone();
         self.prepare(to(target), Writer::Agent(owner), transferred.into())
     }

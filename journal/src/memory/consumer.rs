@@ -101,7 +101,7 @@ impl Consumer {
         }
         while !self.pulls.is_empty() {
             let Some(stored) = self.pick(log, chance).and_then(|seq| log.get(seq)) else { return };
-            self.hand(stored.clone(), now);
+            self.hand(log.redeem_or_raw(stored), now);
             if chance.strikes(Fault::DeliveryTwice) {
                 self.strays.push_back(stored.seq);
             }

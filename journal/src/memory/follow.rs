@@ -12,6 +12,7 @@ use tokio::sync::futures::OwnedNotified;
 
 use super::faults::Fault;
 use super::{Memory, pause};
+use crate::claim::without_payload;
 use crate::{Follow, FollowError, Start};
 
 type Entry = Result<Stored, FollowError>;
@@ -50,12 +51,9 @@ impl Follower {
             self.memory.up().await;
             match self.look().ok_or_else(|| no_stream(&self.orchestration))? {
                 Found::Nothing(appended) => appended.await,
-                Found::Entry { mut stored, interruption } => {
+                Found::Entry { stored, interruption } => {
                     pause(interruption.unwrap_or_default()).await;
                     self.next = Seq(stored.seq.0 + 1);
-                    if !self.follow.bodies {
-                        stored.payload = Bytes::new();
-                    }
                     return Ok(stored);
                 }
             }
@@ -66,7 +64,11 @@ impl Follower {
         self.memory.with_stream(&self.orchestration, |stream, chance| match stream.log.first_in(&self.follow.scope, self.next) {
             Some(stored) => {
                 let interruption = chance.strikes(Fault::FollowInterrupted).then(|| chance.delay());
-                Found::Entry { stored: stored.clone(), interruption }
+                let stored = match self.follow.bodies {
+                    true => stream.log.redeem_or_raw(stored),
+                    false => without_payload(Stored { payload: Bytes::new(), ..stored.clone() }),
+                };
+                Found::Entry { stored, interruption }
             }
             None => Found::Nothing(stream.appended.clone().notified_owned()),
         })

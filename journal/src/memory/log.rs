@@ -1,18 +1,20 @@
-//! An orchestration's stream: what was stored, in order, and the fence.
+//! An orchestration's stream: what was stored, in order, and the fence; with the objects that hold what no message could.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use protocol::conversation::Prepared;
 use protocol::ids::{AgentName, ConversationId, Ordinal, Seq};
 use protocol::subject::{Class, EntrySubject};
 use protocol::wire::{Message, Stored, header};
 
+use crate::claim::{check_size, claimed, damaged, object_name, ordinal, redeem};
 use crate::follow::Scope;
-use crate::{Append, Refusal};
+use crate::{Append, ReadError, Refusal};
 
 /// The largest message, headers included: nats-server's default `max_payload`.
-const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// nats-server's limit for headers.
 const HEADER_BYTES_MAX: usize = 65_535;
@@ -28,13 +30,15 @@ pub(super) struct Log {
     last: Seq,
     kept: BTreeMap<Seq, Kept>,
     conversations: BTreeMap<ConversationId, BTreeSet<Seq>>,
+    pub(super) objects: BTreeMap<String, Bytes>,
     bytes: u64,
     bytes_max: Option<u64>,
+    message_bytes_max: usize,
 }
 
 impl Log {
-    pub(super) fn new(bytes_max: Option<u64>) -> Self {
-        Self { bytes_max, ..Self::default() }
+    pub(super) fn new(bytes_max: Option<u64>, message_bytes_max: usize) -> Self {
+        Self { bytes_max, message_bytes_max, ..Self::default() }
     }
 
     /// The last sequence that was ever given.
@@ -54,26 +58,60 @@ impl Log {
         self.kept.values().map(|kept| &kept.stored)
     }
 
+    /// An entry as its writer prepared it.
+    pub(super) fn redeem(&self, stored: &Stored) -> Result<Stored, ReadError> {
+        let Some(object) = claimed(stored) else { return Ok(stored.clone()) };
+        let payload = self.objects.get(object).ok_or_else(|| damaged(stored, object))?;
+        Ok(redeem(stored.clone(), payload.clone()))
+    }
+
+    /// The same for whoever must not be stopped by one that is lost: it comes as it is stored, which nobody can decode.
+    pub(super) fn redeem_or_raw(&self, stored: &Stored) -> Stored {
+        self.redeem(stored).unwrap_or_else(|_| stored.clone())
+    }
+
     /// Stores a prepared entry behind the tail it was prepared on, or says why not.
     pub(super) fn append(&mut self, prepared: &Prepared, now_ms: u64) -> Append {
-        if let Err(refusal) = check_size(&prepared.message) {
-            return Append::Refused(refusal);
-        }
+        let message = match self.message(prepared) {
+            Ok(message) => message,
+            Err(refusal) => return Append::Refused(refusal),
+        };
         let (subject, expected) = (prepared.subject(), prepared.expected);
         let tail = self.entries(&subject.conversation).next_back().map_or(Seq(0), |stored| stored.seq);
         match tail.cmp(&expected) {
-            Ordering::Equal => self.store(subject.clone(), prepared.message.clone(), now_ms),
+            Ordering::Equal => {
+                let object = message.headers.get(header::OBJECT).map(str::to_owned);
+                let append = self.store(subject.clone(), message, now_ms);
+                if let (Append::Appended(_), Some(object)) = (&append, object) {
+                    self.objects.insert(object, prepared.message.payload.clone());
+                }
+                append
+            }
             Ordering::Greater => self.whose(prepared, tail),
             Ordering::Less if self.last >= expected => Append::Gone,
             Ordering::Less => Append::Unknown("the broker knows less of the conversation than its writer".to_owned()),
         }
     }
 
+    /// What is stored of an entry: its message, or, where that is too large, one that names an object.
+    fn message(&self, prepared: &Prepared) -> Result<Message, Refusal> {
+        let mut message = prepared.message.clone();
+        let bytes = header_bytes(&message);
+        if bytes > HEADER_BYTES_MAX {
+            return Err(Refusal::TooLarge { bytes, bytes_max: HEADER_BYTES_MAX });
+        }
+        if bytes + message.payload.len() > self.message_bytes_max {
+            check_size(&message.payload)?;
+            message.headers.insert(header::OBJECT, object_name(prepared));
+            message.payload = Bytes::new();
+        }
+        Ok(message)
+    }
+
     /// Somebody wrote behind the expected tail. It may have been the writer of this very entry.
     fn whose(&self, prepared: &Prepared, tail: Seq) -> Append {
-        let id = prepared.message.headers.get(header::ID);
         match self.at(&prepared.subject().conversation, prepared.ordinal()) {
-            Some(found) if found.headers.get(header::ID) == id => Append::Appended(found.seq),
+            Some(found) if prepared.is_stored_as(found) => Append::Appended(found.seq),
             Some(_) => Append::Fenced { tail },
             // Something must have followed the expected tail; that it is not there means that it was purged.
             None => Append::Gone,
@@ -129,23 +167,14 @@ impl Log {
         for seq in std::mem::replace(seqs, rest) {
             self.bytes -= self.kept.remove(&seq).map_or(0, |kept| bytes_of(&kept.stored));
         }
+        let first_kept = self.kept_of(conversation).next().map(|kept| kept.subject.ordinal);
+        let is_purged = |name: &str| ordinal(conversation, name).is_some_and(|number| first_kept.is_none_or(|first| number < first));
+        self.objects.retain(|name, _| !is_purged(name));
     }
 }
 
 fn header_bytes(message: &Message) -> usize {
     message.headers.iter().map(|(name, value)| name.len() + value.len() + ": \r\n".len()).sum()
-}
-
-fn check_size(message: &Message) -> Result<(), Refusal> {
-    let bytes = header_bytes(message);
-    if bytes > HEADER_BYTES_MAX {
-        return Err(Refusal::TooLarge { bytes, bytes_max: HEADER_BYTES_MAX });
-    }
-    let bytes = bytes + message.payload.len();
-    if bytes > MESSAGE_BYTES_MAX {
-        return Err(Refusal::TooLarge { bytes, bytes_max: MESSAGE_BYTES_MAX });
-    }
-    Ok(())
 }
 
 fn bytes_of(stored: &Stored) -> u64 {

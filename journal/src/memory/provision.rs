@@ -9,7 +9,7 @@ use protocol::subject;
 use super::consumer::Consumer;
 use super::log::Log;
 use super::store::Bucket;
-use super::{Memory, Stream};
+use super::{Memory, State, Stream};
 use crate::{Plan, Provision, ProvisionError, Provisioned};
 
 /// What provisioning may do about what is missing.
@@ -42,12 +42,12 @@ impl Memory {
                 Ok(())
             }
         };
-        let streams = &mut self.lock().streams;
+        let State { streams, message_bytes_max, .. } = &mut *self.lock();
         let name = subject::stream(&plan.orchestration);
         if !streams.contains_key(&plan.orchestration) {
             create(format!("stream {name}"))?;
         }
-        let stream = streams.entry(plan.orchestration.clone()).or_insert_with(|| Stream::new(plan));
+        let stream = streams.entry(plan.orchestration.clone()).or_insert_with(|| Stream::new(plan, *message_bytes_max));
         let what = format!("stream {name}");
         // More copies than planned do no harm, and a plan without a limit has no opinion on it.
         same(&what, "num_replicas", &stream.replicas.min(plan.replicas), &plan.replicas)?;
@@ -70,14 +70,13 @@ impl Memory {
 }
 
 impl Stream {
-    fn new(plan: &Plan) -> Self {
+    fn new(plan: &Plan, message_bytes_max: usize) -> Self {
         Self {
-            log: Log::new(plan.bytes_max),
+            log: Log::new(plan.bytes_max, message_bytes_max),
             replicas: plan.replicas,
             appended: Arc::default(),
             consumers: BTreeMap::new(),
             bucket: Bucket::default(),
-            objects: BTreeMap::new(),
             dead: Vec::new(),
         }
     }

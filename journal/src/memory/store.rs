@@ -114,7 +114,7 @@ impl Store for Memory {
     async fn put_object(&self, orchestration: &OrchestrationName, name: &str, bytes: Bytes) -> Result<(), StoreError> {
         check_object_name(name)?;
         let put = |stream: &mut Stream, _: &mut Chance| {
-            stream.objects.insert(name.to_owned(), bytes);
+            stream.log.objects.insert(name.to_owned(), bytes);
             Ok(())
         };
         self.ask_stream(orchestration, put).await
@@ -122,13 +122,13 @@ impl Store for Memory {
 
     async fn object(&self, orchestration: &OrchestrationName, name: &str) -> Result<Option<Bytes>, StoreError> {
         check_object_name(name)?;
-        self.ask_stream(orchestration, |stream, _| Ok(stream.objects.get(name).cloned())).await
+        self.ask_stream(orchestration, |stream, _| Ok(stream.log.objects.get(name).cloned())).await
     }
 
     async fn delete_object(&self, orchestration: &OrchestrationName, name: &str) -> Result<(), StoreError> {
         check_object_name(name)?;
         let delete = |stream: &mut Stream, _: &mut Chance| {
-            stream.objects.remove(name);
+            stream.log.objects.remove(name);
             Ok(())
         };
         self.ask_stream(orchestration, delete).await

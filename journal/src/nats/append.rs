@@ -5,16 +5,18 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use protocol::conversation::Prepared;
-use protocol::ids::{EntryId, Seq};
+use protocol::ids::Seq;
 use protocol::subject::{EntrySubject, fence, stream};
 use protocol::wire::{Stored, header};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
 
 use super::message::{header_bytes, outgoing};
+use super::objects::Place;
 use super::provision::MESSAGE_BYTES_MAX;
 use super::request::{Denied, Failure, Link, TRY_AT_MOST, code, parse};
-use crate::{Append, Refusal};
+use crate::claim::{check_size, object_name};
+use crate::{Append, Refusal, StoreError};
 
 /// How long an append is tried before it is reported as unknown: three questions that stay without an answer.
 const APPEND_AT_MOST: Duration = Duration::from_secs(6);
@@ -97,10 +99,18 @@ fn last_number(description: &str) -> Option<u64> {
 
 /// Appends an entry behind the tail it was prepared on.
 pub(super) async fn append(link: &Link, prepared: &Prepared) -> Append {
-    match Publish::new(link, prepared) {
-        Ok(publish) => publish.run().await,
-        Err(refusal) => Append::Refused(refusal),
+    let mut publish = match Publish::new(link, prepared) {
+        Ok(publish) => publish,
+        Err(refusal) => return Append::Refused(refusal),
+    };
+    if publish.bytes > publish.bytes_max
+        && let Err(append) = publish.check_in().await
+    {
+        return append;
     }
+    let append = publish.run().await;
+    publish.clean_up(&append).await;
+    append
 }
 
 /// What follows from an attempt.
@@ -113,13 +123,24 @@ enum Next {
 struct Publish<'a> {
     link: &'a Link,
     subject: &'a EntrySubject,
-    id: EntryId,
     expected: Seq,
     to: &'a str,
     headers: HeaderMap,
-    payload: &'a Bytes,
+    /// The message's own; empty once it is checked in.
+    payload: Bytes,
     bytes: usize,
+    bytes_max: usize,
     unsettled: u32,
+    object: Option<Object>,
+    prepared: &'a Prepared,
+}
+
+/// Where a payload is that no message could hold.
+struct Object {
+    place: Place,
+    /// Whether a message that names it may be stored although this append is refused: somebody else's, or an attempt
+    /// that nobody answered.
+    may_be_named: bool,
 }
 
 impl<'a> Publish<'a> {
@@ -133,20 +154,50 @@ impl<'a> Publish<'a> {
             return Err(Refusal::TooLarge { bytes: header_bytes, bytes_max: HEADER_BYTES_MAX });
         }
         let (bytes, bytes_max) = (header_bytes + message.payload.len(), link.client.max_payload().min(MESSAGE_BYTES_MAX));
+        let (expected, to, payload) = (prepared.expected, message.subject.as_str(), message.payload.clone());
+        Ok(Self { link, subject, expected, to, headers, payload, bytes, bytes_max, unsettled: 0, object: None, prepared })
+    }
+
+    /// The claim check: the payload becomes an object, which is there before any message can name it.
+    async fn check_in(&mut self) -> Result<(), Append> {
+        check_size(&self.payload).map_err(Append::Refused)?;
+        let name = object_name(self.prepared);
+        let mut headers = self.headers.clone();
+        headers.insert(header::OBJECT, name.as_str());
+        let (bytes, bytes_max) = (header_bytes(&headers), self.bytes_max.min(HEADER_BYTES_MAX));
         if bytes > bytes_max {
-            return Err(Refusal::TooLarge { bytes, bytes_max });
+            return Err(Append::Refused(Refusal::TooLarge { bytes, bytes_max }));
         }
-        let (id, expected, to, payload) = (prepared.id(), prepared.expected, message.subject.as_str(), &message.payload);
-        Ok(Self { link, subject, id, expected, to, headers, payload, bytes, unsettled: 0 })
+        let place = Place::under_its_name(&self.subject.orchestration, &name).map_err(unkept)?;
+        let was_there = self.link.check_in(&place, &self.payload).await.map_err(unkept)?;
+        // A caller's request may be under way twice, and both are the same entry.
+        let may_be_named = was_there || self.subject.from.is_caller();
+        self.object = Some(Object { place, may_be_named });
+        (self.headers, self.payload, self.bytes) = (headers, Bytes::new(), bytes);
+        Ok(())
+    }
+
+    /// An object is taken back only where no message can ever name it. Another's entry at this ordinal says so for good.
+    async fn clean_up(&self, append: &Append) {
+        let Some(Object { place, may_be_named }) = &self.object else { return };
+        match append {
+            Append::Fenced { .. } | Append::Gone => self.link.take_back(place).await,
+            Append::Refused(_) if !may_be_named => self.link.take_back(place).await,
+            Append::Refused(_) | Append::Appended(_) | Append::Unknown(_) => {}
+        }
     }
 
     /// Every attempt sends the identical message: the fence lets at most one of them in.
-    async fn run(mut self) -> Append {
+    async fn run(&mut self) -> Append {
         let deadline = Instant::now() + APPEND_AT_MOST;
         loop {
             let at_most = TRY_AT_MOST.min(deadline.saturating_duration_since(Instant::now()));
             let answer = self.link.request(self.to, Some(self.headers.clone()), self.payload.clone(), at_most).await;
-            let next = match verdict(answer, self.expected) {
+            let verdict = verdict(answer, self.expected);
+            if let (Verdict::NotNow(_), Some(object)) = (&verdict, &mut self.object) {
+                object.may_be_named = true;
+            }
+            let next = match verdict {
                 Verdict::Stored(seq) => Next::Done(Append::Appended(seq)),
                 Verdict::Above(tail) => self.whose(tail).await,
                 Verdict::Unsettled => self.settle().await,
@@ -166,11 +217,14 @@ impl<'a> Publish<'a> {
     /// Somebody's entry is stored where this one belongs. It may be this very one, from an earlier attempt, or from an
     /// earlier append whose outcome stayed unknown to its caller: only the entry at this ordinal can tell, never the
     /// tail, because others may have written since. Losing a race is rare, so this read is no cost worth a distinction.
-    async fn whose(&self, tail: Seq) -> Next {
+    async fn whose(&mut self, tail: Seq) -> Next {
         let EntrySubject { orchestration, conversation, ordinal, .. } = self.subject;
         match self.link.entry_at(orchestration, conversation, *ordinal).await {
-            Ok(Some(entry)) if is(&entry, self.id) => Next::Done(Append::Appended(entry.seq)),
-            Ok(Some(_)) => Next::Done(Append::Fenced { tail }),
+            Ok(Some(entry)) => {
+                self.leave_to(&entry);
+                let is_own = self.prepared.is_stored_as(&entry);
+                Next::Done(if is_own { Append::Appended(entry.seq) } else { Append::Fenced { tail } })
+            }
             // The conversation goes on beyond this ordinal, and the ordinal is not there: it has been purged. A reader
             // that has not reached the tail cannot say so.
             Ok(None) => match self.tail().await {
@@ -180,6 +234,13 @@ impl<'a> Publish<'a> {
             },
             Err(failure) => Next::Again(REPEAT_AFTER, failure.to_string()),
         }
+    }
+
+    /// The same request through another process has the same payload, and so the same object: then it is not this one's
+    /// to take back.
+    fn leave_to(&mut self, entry: &Stored) {
+        let name = entry.headers.get(header::OBJECT);
+        self.object = self.object.take().filter(|object| name != Some(object.place.name()));
     }
 
     /// The broker knows less of the conversation than the writer: it is still settling, or the conversation is erased.
@@ -217,7 +278,13 @@ impl<'a> Publish<'a> {
     }
 
     /// The stream's own limit is lower than the one that was checked.
-    async fn too_large(&self) -> Next {
+    async fn too_large(&mut self) -> Next {
+        if self.object.is_none() {
+            return match self.check_in().await {
+                Ok(()) => Next::Again(Duration::ZERO, "the stream takes smaller messages than the broker".to_owned()),
+                Err(append) => Next::Done(append),
+            };
+        }
         match self.link.stream_info(&stream(&self.subject.orchestration)).await {
             Ok(info) => {
                 let bytes_max = usize::try_from(info.config.max_msg_size).unwrap_or(MESSAGE_BYTES_MAX);
@@ -228,8 +295,13 @@ impl<'a> Publish<'a> {
     }
 }
 
-fn is(entry: &Stored, id: EntryId) -> bool {
-    entry.headers.get(header::ID).is_some_and(|found| found == id.to_string())
+/// A payload that is not kept. Nothing names it yet: only the same append, repeated, can go on.
+fn unkept(error: StoreError) -> Append {
+    match error {
+        StoreError::Unavailable(why) => Append::Unknown(why),
+        StoreError::NotStored(refusal) => Append::Refused(refusal),
+        error => Append::Refused(Refusal::Other(error.to_string())),
+    }
 }
 
 #[cfg(test)]

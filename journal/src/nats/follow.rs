@@ -13,7 +13,8 @@ use serde_json::json;
 use super::message::delivered;
 use super::pull::{Pull, Pulled};
 use super::request::{SharedLink, code};
-use crate::{Follow, FollowError, Scope, Start};
+use crate::claim::{claimed, without_payload};
+use crate::{Follow, FollowError, ReadError, Scope, Start};
 
 /// Deliveries ordered at once; half of them come before more are ordered.
 const BATCH: usize = 256;
@@ -35,6 +36,7 @@ pub(super) async fn follow(
     };
     let mut follower = Follower {
         link: link.clone(),
+        orchestration: orchestration.clone(),
         stream: subject::stream(orchestration),
         filter,
         has_bodies: follow.bodies,
@@ -58,6 +60,7 @@ pub(super) async fn follow(
 
 struct Follower {
     link: SharedLink,
+    orchestration: OrchestrationName,
     stream: String,
     filter: String,
     has_bodies: bool,
@@ -102,7 +105,7 @@ impl Follower {
                     feed.last_number = token.number;
                     if self.seen.is_none_or(|seen| entry.seq > seen) {
                         self.seen = Some(entry.seq);
-                        return Ok(entry);
+                        return self.redeem(entry).await;
                     }
                 }
                 // The last deliveries were lost on the way, and no later one shows the gap.
@@ -112,6 +115,28 @@ impl Follower {
                     tracing::debug!(stream = self.stream, ?void, "following goes on with another consumer");
                     self.feed = None;
                 }
+            }
+        }
+    }
+
+    /// The entry as its writer prepared it. One whose payload is lost comes as it is stored, which nobody can decode: who
+    /// follows many conversations must see that, and see the others go on.
+    async fn redeem(&self, entry: Stored) -> Result<Stored, FollowError> {
+        if !self.has_bodies {
+            return Ok(without_payload(entry));
+        }
+        if claimed(&entry).is_none() {
+            return Ok(entry);
+        }
+        loop {
+            match self.link.redeem(&self.orchestration, entry.clone()).await {
+                Ok(entry) => return Ok(entry),
+                Err(ReadError::Unavailable(why)) => {
+                    tracing::debug!(stream = self.stream, "following waits for a payload: {why}");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                Err(ReadError::Refused(why)) => return Err(FollowError::Refused(why)),
+                Err(ReadError::Damaged { .. } | ReadError::Incomplete { .. }) => return Ok(entry),
             }
         }
     }

@@ -33,26 +33,45 @@ const CHUNK_BYTES: usize = 128 * 1024;
 const OBJECT_AT_MOST: Duration = Duration::from_secs(30);
 
 /// An object's place, its name checked.
+#[derive(Debug)]
 pub(super) struct Place {
     name: String,
     bucket: String,
     stream: String,
+    /// Whether its chunks' subject begins with its name.
+    is_under_its_name: bool,
 }
 
 impl Place {
     pub(super) fn new(orchestration: &OrchestrationName, name: &str) -> Result<Self, StoreError> {
         check_object_name(name)?;
-        Ok(Self { name: name.to_owned(), bucket: subject::bucket(orchestration), stream: object_stream(orchestration) })
+        let (bucket, stream) = (subject::bucket(orchestration), object_stream(orchestration));
+        Ok(Self { name: name.to_owned(), bucket, stream, is_under_its_name: false })
+    }
+
+    /// The place of an object whose name is tokens of a subject: what is put there can be found by their beginning. To
+    /// whoever reads it, it is an object like any other.
+    pub(super) fn under_its_name(orchestration: &OrchestrationName, name: &str) -> Result<Self, StoreError> {
+        Ok(Self { is_under_its_name: true, ..Self::new(orchestration, name)? })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The subject of its description. Encoded, any name is one token.
-    fn description(&self) -> String {
+    pub(super) fn description(&self) -> String {
         format!("$O.{}.M.{}", self.bucket, BASE64URL.encode(self.name.as_bytes()))
     }
 
     /// The subject of all its chunks, in order.
     fn chunks(&self, nuid: &str) -> String {
         format!("$O.{}.C.{nuid}", self.bucket)
+    }
+
+    fn new_nuid(&self) -> String {
+        let unique = Uuid::new_v4().simple();
+        if self.is_under_its_name { format!("{}.{unique}", self.name) } else { unique.to_string() }
     }
 
     fn describe(&self, bytes: &Bytes, chunk_bytes: usize) -> ObjectInfo {
@@ -63,7 +82,7 @@ impl Place {
             headers: None,
             options: Some(ObjectOptions { link: None, max_chunk_size: Some(chunk_bytes) }),
             bucket: self.bucket.clone(),
-            nuid: Uuid::new_v4().simple().to_string(),
+            nuid: self.new_nuid(),
             size: bytes.len(),
             chunks: bytes.len().div_ceil(chunk_bytes),
             modified: Some(async_nats::datetime::now()),
@@ -71,6 +90,13 @@ impl Place {
             deleted: false,
         }
     }
+}
+
+/// A message that takes the place of all before it under its subject.
+fn replacing() -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_ROLLUP, "sub");
+    headers
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -102,11 +128,20 @@ impl Link {
         written.map(drop)
     }
 
-    pub(super) async fn object(&self, place: &Place) -> Result<Option<Bytes>, StoreError> {
+    /// Whether an object is there with these bytes, as far as its description says.
+    pub(super) async fn has_object(&self, place: &Place, bytes: &Bytes) -> Result<bool, StoreError> {
+        let found = self.described(place).await?.filter(|info| !info.deleted && info.size == bytes.len());
+        Ok(found.is_some_and(|info| info.digest == Some(digest(bytes))))
+    }
+
+    /// An object of at most `bytes_max` bytes; a larger one is damaged.
+    pub(super) async fn object(&self, place: &Place, bytes_max: usize) -> Result<Option<Bytes>, StoreError> {
         let mut broken = None;
         loop {
             let Some(info) = self.described(place).await?.filter(|info| !info.deleted) else { return Ok(None) };
-            if let Some(bytes) = self.read_object(place, &info).await? {
+            if info.size <= bytes_max
+                && let Some(bytes) = self.read_object(place, &info).await?
+            {
                 return Ok(Some(bytes));
             }
             // If it was replaced or deleted while it was read, there is another description now.
@@ -125,6 +160,15 @@ impl Link {
         let mark = self.write_description(place, &ObjectInfo { size: 0, chunks: 0, deleted: true, ..info }).await?;
         self.purge(&place.stream, &chunks, 0).await?;
         Ok(self.purge(&place.stream, &place.description(), mark.0 + 1).await?)
+    }
+
+    /// Makes an object unreadable and frees its bytes by nothing but what whoever puts objects may do: to purge is to delete
+    /// others' too. The mark, and an empty chunk, stay until somebody deletes or purges them.
+    pub(super) async fn discard_object(&self, place: &Place) -> Result<(), StoreError> {
+        let Some(info) = self.described(place).await?.filter(|info| !info.deleted) else { return Ok(()) };
+        let chunks = place.chunks(&info.nuid);
+        self.write_description(place, &ObjectInfo { size: 0, chunks: 0, deleted: true, ..info }).await?;
+        self.store(&place.stream, &chunks, replacing(), Bytes::new()).await.map(drop)
     }
 
     /// Writes the chunks and then the description; the description that it replaced.
@@ -146,10 +190,7 @@ impl Link {
 
     async fn write_description(&self, place: &Place, info: &ObjectInfo) -> Result<Seq, StoreError> {
         let json = serde_json::to_vec(info).map_err(|error| StoreError::Refused(error.to_string()))?;
-        let mut headers = HeaderMap::new();
-        // It takes the place of the one before.
-        headers.insert(NATS_ROLLUP, "sub");
-        self.store(&place.stream, &place.description(), headers, json.into()).await
+        self.store(&place.stream, &place.description(), replacing(), json.into()).await
     }
 
     async fn described(&self, place: &Place) -> Result<Option<ObjectInfo>, StoreError> {
@@ -166,6 +207,9 @@ impl Link {
             let Some(chunk) = self.next_from_leader(&place.stream, &subject, from).await? else { return Ok(None) };
             bytes.extend_from_slice(&chunk.payload);
             from = Seq(chunk.seq.0 + 1);
+            if bytes.len() > info.size {
+                return Ok(None);
+            }
         }
         let is_whole = info.digest.as_ref() == Some(&digest(&bytes));
         Ok(is_whole.then(|| bytes.freeze()))

@@ -163,11 +163,12 @@ pub(super) async fn sealed(
             None => link.entry_at(orchestration, conversation, *wanted).await?,
         };
         let missing = || ReadError::Incomplete { conversation: conversation.clone(), missing: *wanted };
-        complete.push(entry.ok_or_else(missing)?);
+        complete.push(link.redeem(orchestration, entry.ok_or_else(missing)?).await?);
     }
     Ok(complete)
 }
 
-fn ordinal(entry: &Stored) -> Option<Ordinal> {
+/// The ordinal of what was read.
+pub(super) fn ordinal(entry: &Stored) -> Option<Ordinal> {
     entry.subject.parse::<EntrySubject>().ok().map(|subject| subject.ordinal)
 }

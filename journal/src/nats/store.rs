@@ -18,6 +18,7 @@ use super::append::{Verdict, verdict};
 use super::message::{header_bytes, outgoing};
 use super::objects::{Place, bounded};
 use super::provision::{MESSAGE_BYTES_MAX, bucket_stream, dead_stream, tick_stream};
+use super::read::ordinal;
 use super::request::{Failure, Link, TRY_AT_MOST, code};
 use crate::{ConsumerState, Expect, Store, StoreError, Value};
 
@@ -71,18 +72,7 @@ impl Store for Nats {
     async fn keys(&self, orchestration: &OrchestrationName, prefix: &str) -> Result<Vec<String>, StoreError> {
         let stream = bucket_stream(orchestration);
         let root = Key::root(orchestration);
-        let mut subjects: Vec<String> = Vec::new();
-        loop {
-            let question = json!({ "subjects_filter": format!("{root}>"), "offset": subjects.len() });
-            let info: Json = missing_stream(self.link.api(&format!("STREAM.INFO.{stream}"), &question).await, &stream)?;
-            let page = info.pointer("/state/subjects").and_then(Json::as_object).into_iter().flatten();
-            let before = subjects.len();
-            subjects.extend(page.map(|(subject, _)| subject.clone()));
-            let total = info.get("total").and_then(Json::as_u64).unwrap_or(0);
-            if subjects.len() == before || subjects.len() as u64 >= total {
-                break;
-            }
-        }
+        let subjects = missing_stream(self.link.subjects(&stream, &format!("{root}>")).await, &stream)?;
         let names = subjects.iter().filter_map(|subject| subject.strip_prefix(&root));
         let mut names: Vec<_> = names.filter(|key| key.starts_with(prefix)).map(str::to_owned).collect();
         names.sort_unstable();
@@ -94,7 +84,7 @@ impl Store for Nats {
     }
 
     async fn object(&self, orchestration: &OrchestrationName, name: &str) -> Result<Option<Bytes>, StoreError> {
-        bounded(self.link.object(&Place::new(orchestration, name)?)).await
+        bounded(self.link.object(&Place::new(orchestration, name)?, usize::MAX)).await
     }
 
     async fn delete_object(&self, orchestration: &OrchestrationName, name: &str) -> Result<(), StoreError> {
@@ -154,7 +144,14 @@ impl Store for Nats {
         if below.0 == 0 {
             return Ok(());
         }
-        missing_stream(self.link.purge(&stream, &subject::fence(orchestration, conversation), below.0).await, &stream)
+        let fence = subject::fence(orchestration, conversation);
+        // The payloads first: what is interrupted between the two is found again by whoever purges again.
+        let first_kept = async || {
+            let kept = self.link.next_from_leader(&stream, &fence, below).await?;
+            Ok(kept.map(|kept| ordinal(&kept).unwrap_or(0)))
+        };
+        self.link.purge_claims(orchestration, conversation, first_kept).await?;
+        missing_stream(self.link.purge(&stream, &fence, below.0).await, &stream)
     }
 
     async fn tick(&self, orchestration: &OrchestrationName) -> Result<u64, StoreError> {
@@ -249,6 +246,22 @@ impl Link {
         Ok(verdict)
     }
 
+    /// The subjects under a filter that a stream has messages of.
+    pub(super) async fn subjects(&self, stream: &str, filter: &str) -> Result<Vec<String>, Failure> {
+        let mut subjects: Vec<String> = Vec::new();
+        loop {
+            let question = json!({ "subjects_filter": filter, "offset": subjects.len() });
+            let info: Json = self.api(&format!("STREAM.INFO.{stream}"), &question).await?;
+            let page = info.pointer("/state/subjects").and_then(Json::as_object).into_iter().flatten();
+            let before = subjects.len();
+            subjects.extend(page.map(|(subject, _)| subject.clone()));
+            let total = info.get("total").and_then(Json::as_u64).unwrap_or(0);
+            if subjects.len() == before || subjects.len() as u64 >= total {
+                return Ok(subjects);
+            }
+        }
+    }
+
     /// Deletes what a filter matches below a sequence; below 0, all of it.
     pub(super) async fn purge(&self, stream: &str, filter: &str, below: u64) -> Result<(), Failure> {
         self.api::<Json>(&format!("STREAM.PURGE.{stream}"), &json!({ "filter": filter, "seq": below })).await.map(drop)
@@ -259,7 +272,7 @@ fn stored(verdict: Verdict) -> Result<Seq, StoreError> {
     match verdict {
         Verdict::Stored(seq) => Ok(seq),
         Verdict::Untaken(why) | Verdict::NotNow(why) => Err(StoreError::Unavailable(why)),
-        Verdict::Refused(refusal) => Err(StoreError::Refused(refusal.to_string())),
+        Verdict::Refused(refusal) => Err(refusal.into()),
         Verdict::TooLarge => Err(StoreError::Refused("it is larger than the broker takes".to_owned())),
         Verdict::Above(_) | Verdict::Unsettled => Err(StoreError::Refused("the broker expected another sequence".to_owned())),
     }

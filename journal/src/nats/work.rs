@@ -7,16 +7,20 @@ use std::time::{Duration, SystemTime};
 use async_nats::Message;
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use protocol::ids::{AgentName, OrchestrationName};
 use protocol::subject;
 use serde::Deserialize;
 use serde_json::json;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::message::delivered;
 use super::pull::{Pull, Pulled, Void};
-use super::request::{SharedLink, code};
-use crate::{Settle, WorkError, WorkItem, WorkSource};
+use super::request::{Link, SharedLink, code};
+use crate::claim::claimed;
+use crate::{ReadError, Settle, WorkError, WorkItem, WorkSource};
 
 /// How long a slot that became free waits for others: many slots then cost one order. A turn of a model takes a
 /// thousand times as long; only items that take no time at all come together like this.
@@ -24,6 +28,12 @@ const COALESCE: Duration = Duration::from_millis(2);
 
 /// After an order that came to nothing.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// How often the broker is told, while an item's payload is fetched, that the item is alive: what a worker does later.
+const EXTEND_EACH: Duration = Duration::from_secs(1);
+
+/// Before an item whose payload cannot be fetched is offered again, to whoever can.
+const OFFER_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// The work items of one agent.
 pub(super) async fn work(
@@ -35,8 +45,19 @@ pub(super) async fn work(
     let ack_wait = ack_wait(link, &stream, &consumer).await?;
     let pull = Pull::new(link, &stream, &consumer).await?;
     let ages = Ages { ack_wait_ms: i64::try_from(ack_wait.as_millis()).unwrap_or(i64::MAX), freshest_ms: None };
-    let (kept, orders, trouble) = (VecDeque::new(), Orders::default(), None);
-    Ok(Box::new(Source { link: link.clone(), stream, consumer, pull, kept, orders, ages, trouble }))
+    Ok(Box::new(Source {
+        link: link.clone(),
+        orchestration: orchestration.clone(),
+        stream,
+        consumer,
+        pull,
+        kept: VecDeque::new(),
+        redeeming: FuturesUnordered::new(),
+        unredeemed: Vec::new(),
+        orders: Orders::default(),
+        ages,
+        trouble: None,
+    }))
 }
 
 /// The consumer's ack wait; asked once, and again only when orders come to nothing: it tells whether there is a consumer.
@@ -61,16 +82,24 @@ async fn ack_wait(link: &SharedLink, stream: &str, consumer: &str) -> Result<Dur
 
 struct Source {
     link: SharedLink,
+    orchestration: OrchestrationName,
     stream: String,
     consumer: String,
     pull: Pull,
     /// Delivered to an earlier inbox, and not yet taken.
     kept: VecDeque<Message>,
+    /// Delivered, and their payloads, too large for a message, not yet here.
+    redeeming: FuturesUnordered<BoxFuture<'static, Redeemed>>,
+    /// Where these are settled.
+    unredeemed: Vec<String>,
     orders: Orders,
     ages: Ages,
     /// Why the orders are void, until new ones can be placed.
     trouble: Option<Trouble>,
 }
+
+/// Where an item is settled, and the item with its payload, or why it was given back.
+type Redeemed = (String, Result<WorkItem, ReadError>);
 
 #[derive(Debug)]
 struct Trouble {
@@ -85,6 +114,7 @@ impl fmt::Debug for Source {
             .field("consumer", &self.consumer)
             .field("outstanding", &self.pull.outstanding())
             .field("kept", &self.kept.len())
+            .field("redeeming", &self.redeeming.len())
             .field("trouble", &self.trouble)
             .finish_non_exhaustive()
     }
@@ -96,15 +126,17 @@ impl WorkSource for Source {
         loop {
             if let Some(message) = self.kept.pop_front() {
                 match self.item(message) {
-                    Some(item) => return Ok(item),
-                    None => continue,
+                    Some((item, reply)) if claimed(&item.stored).is_some() => self.redeem(item, reply),
+                    Some((item, _)) => return Ok(item),
+                    None => {}
                 }
+                continue;
             }
             if self.trouble.is_some() {
                 self.recover().await?;
                 continue;
             }
-            let ready_at = match self.orders.next(free, self.pull.outstanding(), Instant::now()) {
+            let ready_at = match self.orders.next(free, self.pull.outstanding() + self.redeeming.len(), Instant::now()) {
                 Order::Now(count) => {
                     self.pull.order(count).await?;
                     None
@@ -115,6 +147,14 @@ impl WorkSource for Source {
             let pulled = tokio::select! {
                 biased;
                 pulled = self.pull.next() => pulled,
+                Some((reply, redeemed)) = self.redeeming.next(), if !self.redeeming.is_empty() => {
+                    self.unredeemed.retain(|unredeemed| *unredeemed != reply);
+                    match redeemed {
+                        Ok(item) => return Ok(item),
+                        Err(ReadError::Refused(why)) => return Err(WorkError::Refused(why)),
+                        Err(_) => continue,
+                    }
+                }
                 () = sleep_until(ready_at.unwrap_or_else(Instant::now)), if ready_at.is_some() => continue,
             };
             match pulled {
@@ -131,10 +171,10 @@ impl WorkSource for Source {
 
     async fn close(&mut self) {
         let on_their_way = self.pull.end().await;
-        for message in self.kept.drain(..).chain(on_their_way) {
-            if let Some(reply) = message.reply {
-                self.link.send(&reply, Bytes::from_static(b"-NAK")).await;
-            }
+        let untaken = self.kept.drain(..).chain(on_their_way).filter_map(|message| Some(message.reply?.into_string()));
+        self.redeeming.clear();
+        for reply in self.unredeemed.drain(..).chain(untaken) {
+            self.link.send(&reply, Bytes::from_static(b"-NAK")).await;
         }
     }
 }
@@ -158,14 +198,46 @@ impl Source {
         asked
     }
 
-    fn item(&mut self, message: Message) -> Option<WorkItem> {
+    /// Begins to fetch an item's payload. Whoever stops waiting, as workers do again and again, does not stop that for good:
+    /// it goes on when somebody waits again.
+    fn redeem(&mut self, item: WorkItem, reply: String) {
+        let (link, orchestration) = (self.link.clone(), self.orchestration.clone());
+        self.unredeemed.push(reply.clone());
+        self.redeeming.push(Box::pin(async move { (reply, redeemed(&link, &orchestration, item).await) }));
+    }
+
+    /// A delivery, and where it is settled.
+    fn item(&mut self, message: Message) -> Option<(WorkItem, String)> {
         let Some((stored, token, reply)) = delivered(message) else {
             tracing::warn!(consumer = self.consumer, "something was delivered that is no delivery of a consumer");
             return None;
         };
         let is_old = self.ages.is_old(stored.time_ms, now_ms());
-        let settle = Box::new(Ack { link: self.link.clone(), reply });
-        Some(WorkItem { stored, delivered: token.delivered, is_old, settle })
+        let settle = Box::new(Ack { link: self.link.clone(), reply: reply.clone() });
+        Some((WorkItem { stored, delivered: token.delivered, is_old, settle }, reply))
+    }
+}
+
+/// An item with its payload. One whose payload is lost comes as it is stored, and its worker buries it: it cannot be
+/// decoded. Where the payload cannot be fetched, the item is given back: the broker keeps it for another time, or another
+/// worker.
+async fn redeemed(link: &Link, orchestration: &OrchestrationName, item: WorkItem) -> Result<WorkItem, ReadError> {
+    let fetch = link.redeem(orchestration, item.stored.clone());
+    tokio::pin!(fetch);
+    let found = loop {
+        tokio::select! {
+            found = &mut fetch => break found,
+            () = sleep(EXTEND_EACH) => item.settle.extend().await,
+        }
+    };
+    match found {
+        Ok(stored) => Ok(WorkItem { stored, ..item }),
+        Err(ReadError::Damaged { .. }) => Ok(item),
+        Err(error) => {
+            tracing::warn!(subject = item.stored.subject, "given back: {error}");
+            item.settle.give_back(OFFER_AGAIN_AFTER).await;
+            Err(error)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::object_store::ObjectStore;
 use bytes::Bytes;
 use journal::nats::Nats;
-use journal::{Provision, Store, StoreError};
+use journal::{Provision, Refusal, Store, StoreError};
 use tests::nats::{Server, server, server_with};
 use tokio::io::AsyncReadExt;
 
@@ -81,7 +81,7 @@ async fn an_object_that_does_not_fit_leaves_nothing_behind() {
     config.max_bytes = 200_000;
     client.update_stream(&config).await.unwrap();
     let refused = broker.put_object(&orchestration(), "name", large()).await;
-    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::NotStored(Refusal::NoSpace(_)))), "{refused:?}");
     assert_eq!(broker.object(&orchestration(), "name").await, Ok(Some(Bytes::from("small"))));
     assert_eq!(messages(&client).await, 2);
 }

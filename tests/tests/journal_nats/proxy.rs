@@ -1,6 +1,6 @@
 //! A network between client and broker that can be made to lose what one of them says.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -28,6 +28,8 @@ pub(crate) struct Proxy {
 
 struct State {
     network: watch::Sender<Network>,
+    /// What the network does once somebody has said this.
+    once: Mutex<Option<(&'static str, Network)>>,
     breaks: watch::Sender<u32>,
 }
 
@@ -37,7 +39,7 @@ impl Proxy {
         let broker = url.trim_start_matches("nats://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("nats://{}", listener.local_addr().unwrap());
-        let state = Arc::new(State { network: watch::Sender::new(Network::Whole), breaks: watch::Sender::new(0) });
+        let state = Arc::new(State { network: watch::Sender::new(Network::Whole), once: Mutex::default(), breaks: watch::Sender::new(0) });
         let accepting = tokio::spawn(accept(listener, broker, state.clone())).abort_handle();
         Self { url, state, accepting }
     }
@@ -47,10 +49,31 @@ impl Proxy {
         self.state.network.send_replace(network);
     }
 
+    /// As soon as somebody has said `text`, which is carried yet.
+    pub(crate) fn once(&self, text: &'static str, network: Network) {
+        *self.state.once.lock().unwrap() = Some((text, network));
+    }
+
+    /// Waits until it does that.
+    pub(crate) async fn became(&self, network: Network) {
+        let became = self.state.network.subscribe().wait_for(|now| *now == network).await.map(drop);
+        became.unwrap();
+    }
+
     /// Breaks every connection, and carries whatever is said on new ones.
     pub(crate) fn breaks(&self) {
         self.is(Network::Whole);
         self.state.breaks.send_modify(|breaks| *breaks += 1);
+    }
+}
+
+impl State {
+    fn heard(&self, said: &[u8]) {
+        let mut once = self.once.lock().unwrap();
+        let is_it = |(text, _): &mut (&str, Network)| said.windows(text.len()).any(|some| some == text.as_bytes());
+        if let Some((_, network)) = once.take_if(is_it) {
+            self.network.send_replace(network);
+        }
     }
 }
 
@@ -80,6 +103,7 @@ async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: Arc<State
             read = from.read(&mut buffer) => {
                 let Ok(count @ 1..) = read else { return };
                 let is_lost = *state.network.borrow() == losing;
+                state.heard(&buffer[..count]);
                 if !is_lost && to.write_all(&buffer[..count]).await.is_err() {
                     return;
                 }
