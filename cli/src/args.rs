@@ -168,10 +168,6 @@ pub struct GatewayArgs {
     /// Where a trace can be looked at, with `{trace}` for its id: pages link to it.
     #[arg(long, value_name = "TEMPLATE", env = "BATON_TRACE_URL")]
     pub trace_url: Option<String>,
-    /// Seconds to go on listening once it is told to stop and says that it is not ready: whoever spreads connections needs
-    /// a moment to learn of it.
-    #[arg(long, value_name = "SECS", env = "BATON_LINGER_SECS", default_value_t = 0)]
-    pub linger_secs: u64,
     /// Streams of events at a time.
     #[arg(long, value_name = "N", env = "BATON_STREAMS_MAX", default_value_t = gateway::STREAMS_MAX)]
     pub streams_max: usize,

@@ -1,7 +1,6 @@
 //! `baton gateway`: one process that serves people over HTTP.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 use gateway::{Config, Gateway};
@@ -31,7 +30,6 @@ pub(crate) async fn command(args: GatewayArgs, log: &LogArgs) -> anyhow::Result<
         trace_url: args.trace_url,
         streams_max: args.streams_max,
         connections_max: connections_max(),
-        linger: Duration::from_secs(args.linger_secs),
     };
     let gateway = Gateway::bind(broker.clone(), process.clone(), args.orchestrations, config).await;
     let gateway = gateway.with_context(|| format!("cannot listen at {}: choose another address with --listen", args.listen))?;

@@ -25,7 +25,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use client::{Client, Side};
 use futures::StreamExt;
@@ -59,8 +58,6 @@ pub struct Config {
     pub streams_max: usize,
     /// Connections at a time; streams have one each.
     pub connections_max: usize,
-    /// How long it goes on listening once it is told to stop and says that it is not ready.
-    pub linger: Duration,
 }
 
 /// One orchestration, as a gateway serves it.

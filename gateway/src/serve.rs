@@ -1,6 +1,5 @@
 //! Connections: accepted until the gateway is told to stop, each with a time in which its headers must come.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,19 +25,15 @@ const GRACE: Duration = Duration::from_secs(10);
 /// Before the next connection is accepted when none can be: no file descriptors are left, most likely.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves connections until `stop`, and a while longer; then ends streams, and waits for what is under way.
+/// Serves connections until `stop`; then ends streams, and waits for what is under way.
 pub(crate) async fn serve(listener: TcpListener, app: &Arc<App>, stop: CancellationToken) {
     let router = http::router(Arc::clone(app));
     let connections = Arc::new(Semaphore::new(app.config.connections_max.min(Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
-    let mut stopped = pin!(async {
-        stop.cancelled().await;
-        sleep(app.config.linger).await;
-    });
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &connections) => accepted,
-            () = &mut stopped => break,
+            () = stop.cancelled() => break,
         };
         match accepted {
             Ok((connection, permit)) => connect(connection, permit, router.clone(), &graceful),

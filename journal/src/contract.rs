@@ -60,6 +60,7 @@ macro_rules! contract_tests {
             an_entry_beyond_every_limit_is_refused,
             a_large_entry_again_is_the_same_entry,
             a_large_entry_under_the_id_of_another_does_not_replace_it,
+            a_large_entry_through_another_process_leaves_the_object_to_the_first,
             an_entry_whose_object_is_lost_is_told_from_one_that_is_not_there,
             a_purge_takes_the_objects_along,
             a_conversation_with_large_entries_loads_whole,

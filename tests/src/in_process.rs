@@ -102,7 +102,6 @@ impl Programs {
             trace_url: None,
             streams_max: gateway::STREAMS_MAX,
             connections_max: usize::MAX,
-            linger: std::time::Duration::ZERO,
         };
         change(&mut config);
         let served = [self.orchestration.name().clone()];

@@ -135,9 +135,24 @@ pub async fn a_large_entry_under_the_id_of_another_does_not_replace_it(broker: S
     let first = chat.saying(&large());
     let second = chat.saying_as(first.id(), &format!("{} and more", large()));
     let first = chat.append(first).await;
-    assert_eq!(broker.append(&second).await, Append::Appended(first.seq));
+    let tail = first.seq;
+    assert_eq!(broker.append(&second).await, Append::Fenced { tail });
     first.assert_is(&chat.tail().await.unwrap());
     assert_eq!(broker.object(&orchestration(), &object_name(&second)).await, Ok(None));
+}
+
+/// One request through two processes at once has one payload, and so one object: the loser does not take it back.
+pub async fn a_large_entry_through_another_process_leaves_the_object_to_the_first(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let mut chat = Chat::open(&broker, "c1").await;
+    let first = chat.saying(&large());
+    let mut second = first.clone();
+    second.message.headers.insert(header::PROCESS, "another-process".to_owned());
+    assert_eq!(object_name(&first), object_name(&second));
+    let first = chat.append(first).await;
+    let tail = first.seq;
+    assert_eq!(broker.append(&second).await, Append::Fenced { tail });
+    first.assert_is(&chat.tail().await.unwrap());
 }
 
 fn assert_is_raw(stored: &Stored, lost: &Appended) {
