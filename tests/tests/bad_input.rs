@@ -189,6 +189,7 @@ async fn a_broker_that_is_not_there_is_named_with_the_ways_out() {
         waiting.args(["--nats", &url]);
         let mut process = Process::start(waiting);
         process.line(&format!("no nats-server answers at {url}")).await;
+        process.terminate();
         let (status, _) = process.end().await;
         assert!(status.success(), "{arguments:?}: {status}");
     }
