@@ -102,9 +102,12 @@ async fn the_broker_is_durable() {
     std::fs::write(&file, OF_A_TEST).unwrap();
     let mut server = nats_server(&file).await;
     server.arg("--ports_file_dir").arg(directory.path()).kill_on_drop(true);
-    let server = Process::start(server);
-    let ports = directory.path().join(format!("nats-server_{}.ports", server.pid()));
-    let ports: Json = eventually("its ports", async || serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()).await;
+    let _server = Process::start(server);
+    // The file is named after the program, whatever that is called here.
+    let ports_file = || {
+        Some(std::fs::read_dir(directory.path()).ok()?.flatten().find(|file| file.path().extension().is_some_and(|e| e == "ports"))?.path())
+    };
+    let ports: Json = eventually("its ports", async || serde_json::from_slice(&std::fs::read(ports_file()?).ok()?).ok()).await;
 
     let manifest = sample::manifest();
     let mut coordinator = processes::command(&["coordinator", "--manifest", manifest.to_str().unwrap()]).await;
