@@ -1,14 +1,22 @@
-//! What an agent's model may call in a turn, and the judgement of each call: pure, and made once per revision and agent.
+//! What an agent's model may call in a turn, and the judgement of each call: pure, and made once per revision and agent. A
+//! conversation sees it through an [`Offer`].
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod ending;
+mod offer;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 
 use jsonschema::Validator;
+use protocol::condition::{Condition, ConditionError};
 use protocol::event::{Audience, Call, Effect, InDoubt, Json};
 use protocol::ids::AgentName;
-use protocol::orchestration::{Agent, COMPLETE_TASK, Handoff, TRANSFER_PREFIX, Tool};
+use protocol::orchestration::{Agent, COMPLETE_TASK, Handoff, Orchestration, Tool};
 use serde_json::json;
 
+use self::ending::Ending;
+pub use self::ending::Output;
+pub use self::offer::Offer;
 use crate::model::ToolDefinition;
 
 /// Nesting of a payload; what is deeper than a journal's reader goes (`protocol::wire::DEPTH_MAX`) could not be stored.
@@ -20,6 +28,9 @@ pub struct Catalog {
     definitions: Arc<[ToolDefinition]>,
     tools: BTreeMap<String, Entry>,
     handoffs: BTreeMap<String, Edge>,
+    ending: Ending,
+    /// The definitions without hidden edges, by the names of these.
+    reduced: Mutex<BTreeMap<BTreeSet<String>, Arc<[ToolDefinition]>>>,
 }
 
 #[derive(Debug)]
@@ -32,6 +43,7 @@ struct Entry {
 struct Edge {
     handoff: Handoff,
     validator: Option<Validator>,
+    condition: Option<Condition>,
 }
 
 /// What a call turned out to be.
@@ -47,11 +59,13 @@ pub enum Judgement {
         approval: Option<Audience>,
     },
     /// A permitted transfer.
-    Transfer(Transfer),
+    Transfer(Box<Transfer>),
     /// The end.
     Complete {
         /// The summary.
         summary: String,
+        /// The result, where the orchestration has an output schema: it matches that.
+        value: Option<Json>,
     },
     /// Nothing that can be done; the model is told why.
     Invalid(String),
@@ -84,12 +98,13 @@ impl Catalog {
     /// The catalogue of an agent. `schemas` are those of its code tools, whose definition leaves them to the function.
     ///
     /// # Errors
-    /// [`CatalogError`] when a schema is none, or a code tool has none.
-    pub fn new(agent: &Agent, schemas: &BTreeMap<String, Json>) -> Result<Self, CatalogError> {
+    /// [`CatalogError`] when a schema or condition is none, or a code tool has none.
+    pub fn new(orchestration: &Orchestration, agent: &Agent, schemas: &BTreeMap<String, Json>) -> Result<Self, CatalogError> {
+        let error = |tool: &str, problem: String| CatalogError { agent: agent.name.clone(), tool: tool.to_owned(), problem };
         let mut definitions = Vec::new();
         let mut tools = BTreeMap::new();
         for tool in &agent.tools {
-            let error = |problem: String| CatalogError { agent: agent.name.clone(), tool: tool.name.clone(), problem };
+            let error = |problem: String| error(&tool.name, problem);
             let parameters = tool.parameters.as_ref().or_else(|| schemas.get(&tool.name));
             let parameters =
                 parameters.ok_or_else(|| error("this worker has no function of that name; register it with the worker".to_owned()))?;
@@ -100,19 +115,14 @@ impl Catalog {
         let mut handoffs = BTreeMap::new();
         for handoff in &agent.handoffs {
             let name = handoff.tool_name();
-            let error = |problem: String| CatalogError { agent: agent.name.clone(), tool: name.clone(), problem };
-            let validator = handoff.payload.as_ref().map(jsonschema::validator_for).transpose();
-            let validator = validator.map_err(|e| error(format!("its payload is no JSON Schema: {e}")))?;
+            let edge = Edge::new(handoff).map_err(|problem| error(&name, problem))?;
             definitions.push(definition(&name, &handoff.when, transfer_parameters(handoff)));
-            handoffs.insert(name, Edge { handoff: handoff.clone(), validator });
+            handoffs.insert(name, edge);
         }
-        definitions.push(definition(COMPLETE_TASK, "Ends the conversation: call it when the task is done.", complete_parameters()));
-        Ok(Self { definitions: definitions.into(), tools, handoffs })
-    }
-
-    /// What the model is offered.
-    pub fn definitions(&self) -> &Arc<[ToolDefinition]> {
-        &self.definitions
+        let ending = Ending::of(orchestration).map_err(|(key, problem)| error(COMPLETE_TASK, format!("spec.{key}: {problem}")))?;
+        let parameters = complete_parameters(ending.output.as_ref());
+        definitions.push(definition(COMPLETE_TASK, "Ends the conversation: call it when the task is done.", parameters));
+        Ok(Self { definitions: definitions.into(), tools, handoffs, ending, reduced: Mutex::default() })
     }
 
     /// Wall time of one run of a tool, in seconds.
@@ -120,35 +130,29 @@ impl Catalog {
         self.tools.get(tool).map(|entry| entry.tool.timeout_secs)
     }
 
-    /// What a call is (semantics 1).
-    pub fn judge(&self, call: &Call) -> Judgement {
-        let arguments = match arguments(call) {
-            Ok(arguments) => arguments,
-            // A transfer needs no arguments, so nothing that is wrong with them stops it.
-            Err(_) if self.handoffs.get(&call.name).is_some_and(|edge| edge.validator.is_none()) => Json::Null,
-            Err(problem) => return Judgement::Invalid(problem),
-        };
-        if call.name == COMPLETE_TASK {
-            return judge_completion(&arguments);
-        }
-        if let Some(edge) = self.handoffs.get(&call.name) {
-            return judge_transfer(edge, &arguments);
-        }
-        if let Some(target) = call.name.strip_prefix(TRANSFER_PREFIX) {
-            return Judgement::Invalid(format!("You cannot transfer to {target:?}. {}", self.offer()));
-        }
-        let Some(entry) = self.tools.get(&call.name) else {
-            return Judgement::Invalid(format!("There is no tool {:?}. {}", call.name, self.offer()));
-        };
-        match entry.validator.validate(&arguments) {
-            Ok(()) => Judgement::Tool { effect: entry.tool.effect, in_doubt: entry.tool.in_doubt, approval: entry.tool.approval.clone() },
-            Err(error) => Judgement::Invalid(format!("The arguments do not match the tool's schema: {error}. The tool did not run.")),
-        }
+    /// The schema of results, where there is one.
+    pub const fn output(&self) -> Option<&Output> {
+        self.ending.output.as_ref()
     }
 
-    fn offer(&self) -> String {
-        let names: Vec<&str> = self.definitions.iter().map(|definition| definition.name.as_str()).collect();
-        format!("Available are: {}.", names.join(", "))
+    /// Whether a plain answer of `agent` ends the conversation (`terminateWhen`).
+    ///
+    /// # Errors
+    /// [`ConditionError::NoAnswer`] where that cannot be told of this text and metadata.
+    pub fn is_terminated(&self, agent: &AgentName, text: &str, metadata: &BTreeMap<String, Json>) -> Result<bool, ConditionError> {
+        self.ending.is_terminated(agent, text, metadata)
+    }
+}
+
+impl Edge {
+    fn new(handoff: &Handoff) -> Result<Self, String> {
+        let validator = handoff.payload.as_ref().map(jsonschema::validator_for).transpose();
+        let condition = handoff.condition.as_ref().map(|text| Condition::parse(text, &["metadata"])).transpose();
+        Ok(Self {
+            handoff: handoff.clone(),
+            validator: validator.map_err(|error| format!("its payload is no JSON Schema: {error}"))?,
+            condition: condition.map_err(|error| format!("its condition cannot be asked: {error}"))?,
+        })
     }
 }
 
@@ -163,12 +167,19 @@ pub fn arguments(call: &Call) -> Result<Json, String> {
     serde_json::from_str(&call.arguments).map_err(|error| format!("The arguments are not valid JSON: {error}. The tool did not run."))
 }
 
-fn judge_completion(arguments: &Json) -> Judgement {
+fn judge_completion(output: Option<&Output>, arguments: &Json) -> Judgement {
     let summary = arguments.get("task_summary").or_else(|| arguments.get("summary")).and_then(Json::as_str);
-    summary.map_or_else(
-        || Judgement::Invalid("complete_task needs the argument task_summary, a text.".to_owned()),
-        |summary| Judgement::Complete { summary: summary.to_owned() },
-    )
+    let Some(summary) = summary else {
+        return Judgement::Invalid("complete_task needs the argument task_summary, a text.".to_owned());
+    };
+    let value = output.map(|output| {
+        let result = arguments.get("result").unwrap_or(&Json::Null);
+        output.check(result).map(|()| result.clone())
+    });
+    match value.transpose() {
+        Ok(value) => Judgement::Complete { summary: summary.to_owned(), value },
+        Err(problem) => Judgement::Invalid(format!("The argument result does not match its schema: {problem}. Nothing was completed.")),
+    }
 }
 
 fn judge_transfer(edge: &Edge, arguments: &Json) -> Judgement {
@@ -186,7 +197,7 @@ fn judge_transfer(edge: &Edge, arguments: &Json) -> Judgement {
             Some(payload.clone())
         }
     };
-    Judgement::Transfer(Transfer { handoff: edge.handoff.clone(), reason, payload })
+    Judgement::Transfer(Box::new(Transfer { handoff: edge.handoff.clone(), reason, payload }))
 }
 
 fn depth(json: &Json) -> usize {
@@ -203,16 +214,32 @@ fn definition(name: &str, description: &str, parameters: Json) -> ToolDefinition
 
 fn transfer_parameters(handoff: &Handoff) -> Json {
     let reason = json!({ "type": "string", "description": "Why, in one sentence." });
-    match &handoff.payload {
-        None => json!({ "type": "object", "properties": { "reason": reason } }),
-        Some(payload) => json!({ "type": "object", "properties": { "reason": reason, "payload": payload }, "required": ["payload"] }),
+    let mut parameters = json!({ "type": "object", "properties": { "reason": reason } });
+    if let Some(payload) = &handoff.payload {
+        require(&mut parameters, "payload", payload);
     }
+    parameters
 }
 
-fn complete_parameters() -> Json {
-    json!({
-        "type": "object",
-        "properties": { "task_summary": { "type": "string", "description": "What was done, in one or two sentences." } },
-        "required": ["task_summary"],
-    })
+fn complete_parameters(output: Option<&Output>) -> Json {
+    let summary = json!({ "type": "string", "description": "What was done, in one or two sentences." });
+    let mut parameters = json!({ "type": "object", "properties": { "task_summary": summary }, "required": ["task_summary"] });
+    if let Some(output) = output {
+        require(&mut parameters, "result", output.schema());
+    }
+    parameters
+}
+
+/// Adds an argument that every call has. References within its schema are read from the root of the whole.
+fn require(parameters: &mut Json, name: &str, schema: &Json) {
+    let Some(parameters) = parameters.as_object_mut() else { return };
+    for key in ["$defs", "definitions"] {
+        parameters.extend(schema.get(key).map(|definitions| (key.to_owned(), definitions.clone())));
+    }
+    if let Some(Json::Object(properties)) = parameters.get_mut("properties") {
+        properties.insert(name.to_owned(), schema.clone());
+    }
+    if let Json::Array(required) = parameters.entry("required").or_insert_with(|| json!([])) {
+        required.push(name.into());
+    }
 }

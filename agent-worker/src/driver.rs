@@ -13,6 +13,7 @@ use protocol::brief::Phase;
 use protocol::conversation::{Conversation, Draft, FoldError, Partial};
 use protocol::entry::{Head, Trace};
 use protocol::event::{Event, Failed, failure};
+use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, ConversationId, EntryId, OrchestrationName, ProcessId, Revision, Seq, Writer};
 use protocol::subject::{self, Class};
 use protocol::wire::DecodeError;
@@ -236,13 +237,13 @@ impl Driver {
                 }
                 Effect::AskModel(messages) => {
                     answers += 1;
-                    let request = Request {
-                        agent: self.agent.clone(),
-                        conversation: turn.conversation().id().clone(),
-                        messages,
-                        tools: role.catalog.definitions().clone(),
-                    };
-                    let asked = self.ask_model(role, request, turn.epoch(), answers);
+                    let (tools, output) = (turn.tools().clone(), turn.output().cloned());
+                    let asked =
+                        self.ask_model(role, Request { tools, output, ..self.request(&turn, messages) }, turn.epoch(), Some(answers));
+                    self.unless_stopped(&turn, hold, asked).await.map(Input::Model)
+                }
+                Effect::Summarize(messages) => {
+                    let asked = self.ask_model(role, self.request(&turn, messages), turn.epoch(), None);
                     self.unless_stopped(&turn, hold, asked).await.map(Input::Model)
                 }
                 Effect::RunTools(runs) => {
@@ -260,6 +261,12 @@ impl Driver {
                 Err(Stop::HandBack) => return self.give_back(turn).await,
             };
         }
+    }
+
+    /// A request for a text alone.
+    fn request(&self, turn: &Turn, messages: Vec<PromptMessage>) -> Request {
+        let (agent, conversation) = (self.agent.clone(), turn.conversation().id().clone());
+        Request { agent, conversation, messages, tools: Arc::new([]), output: None }
     }
 
     /// What `work` gives, unless the turn has to stop: then `work` is dropped on the spot, and a model stream with it.

@@ -1,9 +1,14 @@
 //! What a worker asks of a language model, whoever provides it.
 
+mod answer;
+mod attempts;
 pub mod build;
 pub(crate) mod connection;
+mod desk;
 pub mod environment;
+mod fault;
 pub mod openai;
+pub mod remote;
 pub mod scripted;
 #[cfg(test)]
 pub(crate) mod test_server;
@@ -32,6 +37,8 @@ pub struct Request {
     pub messages: Vec<PromptMessage>,
     /// What it may call, transfers and `complete_task` among them.
     pub tools: Arc<[ToolDefinition]>,
+    /// JSON Schema of its text, where a text would be the conversation's result.
+    pub output: Option<Json>,
 }
 
 /// A tool as a model sees it.

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use journal::Shared;
 use journal::registry::{self, RegistryError};
 use protocol::ids::{AgentName, OrchestrationName, Revision};
 use protocol::orchestration::Orchestration;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::model::{self, ConfigError, Model};
-use crate::tools::{self, Functions, Tool, Unusable};
+use crate::tools::{self, Means, Tool, Unusable};
 
 /// Looks a variable up in the worker's environment.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -23,6 +22,12 @@ pub(crate) struct Role {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) model: Arc<dyn Model>,
     pub(crate) tools: BTreeMap<String, Arc<dyn Tool>>,
+}
+
+impl Role {
+    fn is_current(&self) -> bool {
+        self.tools.values().all(|tool| tool.is_current())
+    }
 }
 
 /// Why an agent cannot be played under a revision.
@@ -56,8 +61,12 @@ pub enum RoleError {
 
 impl RoleError {
     /// Whether the same attempt may succeed later without anybody changing this worker.
-    pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Registry(_))
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Registry(_) => true,
+            Self::Tools(unusable) => unusable.iter().all(|tool| tool.reason.is_transient()),
+            Self::NoAgent { .. } | Self::Catalog(_) | Self::Model(_) => false,
+        }
     }
 }
 
@@ -67,12 +76,9 @@ fn names(agents: &[AgentName]) -> String {
 
 /// One agent's roles, made once per revision.
 pub(crate) struct Roles {
-    broker: Shared,
     orchestration: OrchestrationName,
     agent: AgentName,
-    functions: Functions,
-    environment: Environment,
-    http: reqwest::Client,
+    means: Means,
     by_revision: Mutex<HashMap<Revision, Arc<Role>>>,
 }
 
@@ -83,39 +89,41 @@ impl fmt::Debug for Roles {
 }
 
 impl Roles {
-    pub(crate) fn new(
-        broker: Shared,
-        (orchestration, agent): (OrchestrationName, AgentName),
-        functions: Functions,
-        environment: Environment,
-        http: reqwest::Client,
-    ) -> Self {
-        Self { broker, orchestration, agent, functions, environment, http, by_revision: Mutex::default() }
+    pub(crate) fn new((orchestration, agent): (OrchestrationName, AgentName), means: Means) -> Self {
+        Self { orchestration, agent, means, by_revision: Mutex::default() }
     }
 
-    /// The role under a revision, from the registry at first.
+    /// The role under a revision, from the registry at first; made again where a server has other words for its tools.
     pub(crate) async fn role(&self, revision: &Revision) -> Result<Arc<Role>, RoleError> {
         let known = self.by_revision.lock().unwrap_or_else(PoisonError::into_inner).get(revision).cloned();
-        if let Some(role) = known {
-            return Ok(role);
-        }
-        let orchestration = registry::definition(&*self.broker, &self.orchestration, revision).await?;
-        let role = Arc::new(self.build(orchestration)?);
+        let orchestration = match &known {
+            Some(role) if role.is_current() => return Ok(role.clone()),
+            Some(role) => (*role.orchestration).clone(),
+            None => registry::definition(&*self.means.broker, &self.orchestration, revision).await?,
+        };
+        let role = match (self.build(orchestration).await, known) {
+            (Ok(role), _) => Arc::new(role),
+            // Its calls may fail, one by one; that is better than an agent that is gone.
+            (Err(error), Some(known)) => {
+                tracing::warn!(agent = %self.agent, "playing on with what is known of its tools: {error}");
+                return Ok(known);
+            }
+            (Err(error), None) => return Err(error),
+        };
         self.by_revision.lock().unwrap_or_else(PoisonError::into_inner).insert(revision.clone(), role.clone());
         Ok(role)
     }
 
-    fn build(&self, orchestration: Orchestration) -> Result<Role, RoleError> {
+    async fn build(&self, orchestration: Orchestration) -> Result<Role, RoleError> {
         let agent = orchestration.agent(&self.agent).ok_or_else(|| RoleError::NoAgent {
             orchestration: self.orchestration.clone(),
             revision: orchestration.revision().clone(),
             agent: self.agent.clone(),
             has: orchestration.agents().map(|agent| agent.name.clone()).collect(),
         })?;
-        let tools = tools::build(agent, &self.functions, &*self.environment, &self.http).map_err(RoleError::Tools)?;
-        let schemas = tools.iter().filter_map(|(name, tool)| Some((name.clone(), tool.parameters()?))).collect();
-        let catalog = Catalog::new(agent, &schemas)?;
-        let (model, announcement) = model::build(&agent.model, &orchestration, &*self.environment, &self.http)?;
+        let tools = tools::build(agent, &self.means).await.map_err(RoleError::Tools)?;
+        let catalog = Catalog::new(&orchestration, &tools::completed(agent, &tools), &BTreeMap::new())?;
+        let (model, announcement) = model::build(&agent.player, &orchestration, &*self.means.environment, &self.means.http)?;
         if let Some(announcement) = announcement {
             tracing::warn!(agent = %self.agent, "{announcement}");
         }

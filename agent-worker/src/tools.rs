@@ -1,8 +1,11 @@
 //! Tools: what an agent's model may call, and how a call is carried out.
 
 pub mod build;
+mod clip;
 pub mod function;
 pub mod http;
+pub mod mcp;
+pub mod nats;
 pub mod template;
 #[cfg(test)]
 pub(crate) mod test_support;
@@ -12,10 +15,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use protocol::event::Json;
+use protocol::event::{Effect, Json};
 use protocol::ids::{AgentName, ConversationId, Seq};
 
-pub use build::{Reason, Unusable, build};
+pub use build::{Means, Reason, Unusable, build, completed};
+pub use mcp::McpServers;
 
 /// One run of a tool.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +49,16 @@ pub trait Tool: Send + Sync + fmt::Debug {
     /// What it does, where the definition leaves it to the tool.
     fn description(&self) -> Option<&str> {
         None
+    }
+
+    /// What a repeated run may do, where the definition leaves it to the tool (MCP servers).
+    fn effect(&self) -> Option<Effect> {
+        None
+    }
+
+    /// Whether schema and description are still the tool's own words.
+    fn is_current(&self) -> bool {
+        true
     }
 
     /// Runs a call; what the model is shown, or why it failed. The driver bounds its time.

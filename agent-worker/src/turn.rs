@@ -5,39 +5,41 @@
 //! Begin ─▶ [taken] ─▶ resume an open response, or ask the model ─▶ resolve ─▶ [intent] ─▶ run tools ─▶ … ─▶ one outcome
 //! ```
 
+mod answer;
+mod ask;
 mod begin;
+mod desk;
+mod fence;
+mod give_up;
 mod outcome;
 mod resolve;
+mod transfer;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use journal::Refusal;
 use protocol::brief::Brief;
 use protocol::conversation::{Conversation, Draft, FoldError, Prepared};
-use protocol::event::{Call, Deferred, Event, Failed, HandedBack, Responded, Returned, failure};
-use protocol::history::{PromptMessage, project};
+use protocol::event::{Call, Event, Failed, HandedBack, Opened, Responded, Returned};
+use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, EntryId, Ordinal, ProcessId, Seq, Writer};
 use protocol::orchestration::Orchestration;
 use protocol::subject::Class;
 
-use crate::catalog::Catalog;
-use crate::model::ModelError;
+use crate::catalog::{Catalog, Offer, Transfer};
+use crate::model::{ModelError, ToolDefinition};
 
 pub use begin::{Begin, Delivered};
 use resolve::Response;
-
-/// How often a model may answer nothing at all before the turn fails.
-const EMPTY_ANSWERS_MAX: u32 = 3;
-/// Calls in one response; a model that makes more has lost its way.
-const CALLS_MAX: usize = 128;
 
 /// What the driver is asked to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Ask the model with these messages.
     AskModel(Vec<PromptMessage>),
+    /// Ask the model with these messages for a text that only its successor will see: it can call nothing meanwhile.
+    Summarize(Vec<PromptMessage>),
     /// Run these calls, all at once.
     RunTools(Vec<Run>),
     /// Append this entry behind [`Turn::conversation`]'s tail.
@@ -94,6 +96,7 @@ pub enum Input {
 enum Waiting {
     Nothing,
     Model,
+    Summary(Box<(Call, Transfer)>),
     Tools,
     Append { draft: Draft, then: Then },
 }
@@ -115,7 +118,7 @@ enum Then {
 #[derive(Debug)]
 pub struct Turn {
     orchestration: Arc<Orchestration>,
-    catalog: Arc<Catalog>,
+    offer: Offer,
     agent: AgentName,
     process: ProcessId,
     conversation: Conversation,
@@ -143,9 +146,10 @@ impl Turn {
         delivered: Delivered,
         seed: [u8; 16],
     ) -> Self {
+        let metadata = opened(&conversation).map(|opened| opened.metadata.clone()).unwrap_or_default();
         Self {
             orchestration,
-            catalog,
+            offer: Offer::new(catalog, &metadata),
             agent,
             process,
             seen: conversation.tail().next,
@@ -170,6 +174,11 @@ impl Turn {
         self.conversation
     }
 
+    /// What the model may call in this conversation.
+    pub const fn tools(&self) -> &Arc<[ToolDefinition]> {
+        self.offer.definitions()
+    }
+
     /// The epoch that this turn acts in.
     pub const fn epoch(&self) -> Seq {
         self.conversation.tail().epoch
@@ -181,7 +190,8 @@ impl Turn {
         match (input, waiting) {
             (Input::Start, _) => self.start(),
             (Input::Model(Ok(response)), Waiting::Model) => self.responded(response),
-            (Input::Model(Err(error)), Waiting::Model) => self.model_failed(&error),
+            (Input::Model(Ok(response)), Waiting::Summary(transfer)) => self.summarized(response, *transfer),
+            (Input::Model(Err(error)), Waiting::Model | Waiting::Summary(_)) => self.model_failed(&error),
             (Input::Tools(results), Waiting::Tools) => self.returned(results),
             (Input::Appended(_), Waiting::Append { then, .. }) => self.appended(then),
             (Input::Fenced(conversation), Waiting::Append { draft, then }) => self.fenced(conversation, draft, then),
@@ -267,54 +277,6 @@ impl Turn {
         Effect::RunTools(runs)
     }
 
-    /// Asks the model, unless the turn has used up its calls.
-    fn ask_model(&mut self) -> Effect {
-        let fresh = self.fresh.iter().filter(|event| matches!(event, Event::Responded(_))).count();
-        let recorded = self.brief().map_or(0, |brief| brief.model_calls);
-        let limit = self.orchestration.limits().model_calls_per_turn;
-        if u64::from(recorded) + fresh as u64 >= u64::from(limit) {
-            let detail = format!("agent {} made {limit} model calls in one turn without an outcome (limits.modelCallsPerTurn)", self.agent);
-            return self.fail(failure::CALL_LIMIT, detail);
-        }
-        self.seen = self.conversation.tail().next;
-        self.response = None;
-        self.waiting = Waiting::Model;
-        Effect::AskModel(project(&self.orchestration, &self.conversation, &self.agent, &self.fresh))
-    }
-
-    fn model_failed(&mut self, error: &ModelError) -> Effect {
-        let ModelError::Later { wait, detail } = error else {
-            return self.fail(failure::MODEL_ERROR, format!("agent {}: {error}", self.agent));
-        };
-        let turn_secs = self.orchestration.limits().turn_secs;
-        if wait.as_secs() > turn_secs {
-            let detail = format!("agent {}: {error}, longer than a turn may take ({turn_secs} s, limits.turnTimeout)", self.agent);
-            return self.fail(failure::MODEL_ERROR, detail);
-        }
-        let mut events = self.fresh.clone();
-        events.push(Deferred { wait_secs: wait.as_secs(), reason: detail.clone() }.into());
-        let draft = self.draft(Class::Note, events);
-        self.append(draft, Then::Finish(Finish::GiveBack { delay: *wait, reason: detail.clone() }))
-    }
-
-    fn responded(&mut self, mut response: Responded) -> Effect {
-        if response.calls.len() > CALLS_MAX {
-            let detail =
-                format!("agent {}: the model made {} calls in one answer, {CALLS_MAX} is the most", self.agent, response.calls.len());
-            return self.fail(failure::MODEL_ERROR, detail);
-        }
-        make_ids_distinct(&mut response.calls);
-        let is_empty = response.text.trim().is_empty() && response.calls.is_empty();
-        self.empty_answers = if is_empty { self.empty_answers + 1 } else { 0 };
-        if self.empty_answers >= EMPTY_ANSWERS_MAX {
-            let detail = format!("agent {}: the model answered {EMPTY_ANSWERS_MAX} times without a text or a call", self.agent);
-            return self.fail(failure::MODEL_ERROR, detail);
-        }
-        self.response = Some(Response::new(response.clone(), &self.catalog));
-        self.fresh.push(response.into());
-        if is_empty { self.ask_model() } else { self.resolve() }
-    }
-
     fn returned(&mut self, results: Vec<(String, Result<String, String>)>) -> Effect {
         for (call, result) in results {
             let (content, is_error) = match result {
@@ -333,15 +295,10 @@ impl Turn {
     }
 }
 
-/// Results are told apart by their calls' ids, which some providers repeat or leave out.
-fn make_ids_distinct(calls: &mut [Call]) {
-    let mut ids = BTreeSet::new();
-    for call in calls {
-        let mut number = ids.len();
-        while call.id.is_empty() || !ids.insert(call.id.clone()) {
-            call.id = format!("call_{number}");
-            number += 1;
-        }
+fn opened(conversation: &Conversation) -> Option<&Opened> {
+    match conversation.entries().first()?.events.first()? {
+        Event::Opened(opened) => Some(opened),
+        _ => None,
     }
 }
 

@@ -1,5 +1,13 @@
 //! Turns against a conversation in memory. Each story asserts the whole list of effects: one too many fails.
 
+#[path = "turn_tests/desk.rs"]
+mod desk;
+#[path = "turn_tests/edges.rs"]
+mod edges;
+#[path = "turn_tests/endings.rs"]
+mod endings;
+#[path = "turn_tests/fallback.rs"]
+mod fallback;
 #[path = "turn_tests/fences.rs"]
 mod fences;
 #[path = "turn_tests/fuzz.rs"]

@@ -19,7 +19,7 @@ use crate::live::Speaker;
 use crate::model;
 use crate::presence;
 use crate::role::{Environment, RoleError, Roles};
-use crate::tools::Functions;
+use crate::tools::{Functions, McpServers, Means};
 
 /// Between two attempts at a broker that has no work to give, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -111,6 +111,19 @@ impl Worker {
             return Err(StartError::NothingToServe);
         }
         let http = model::build::http_client()?;
+        let servers = Arc::new(McpServers::new(http.clone()));
+        let drained = self.run_with(http, servers.clone(), stop, ready).await;
+        servers.close().await;
+        drained
+    }
+
+    async fn run_with(
+        self,
+        http: reqwest::Client,
+        servers: Arc<McpServers>,
+        stop: CancellationToken,
+        ready: watch::Sender<bool>,
+    ) -> Result<Drained, StartError> {
         let speaker = Speaker::new(self.broker.clone());
         let hand_back = CancellationToken::new();
         let presence = TaskTracker::new();
@@ -118,13 +131,14 @@ impl Worker {
         let loops = TaskTracker::new();
         let (served, mut all_served) = watch::channel(0_usize);
         for (orchestration, agent) in &self.serves {
-            let roles = Roles::new(
-                self.broker.clone(),
-                (orchestration.clone(), agent.clone()),
-                self.functions.clone(),
-                self.environment.clone(),
-                http.clone(),
-            );
+            let means = Means {
+                functions: self.functions.clone(),
+                environment: self.environment.clone(),
+                http: http.clone(),
+                broker: self.broker.clone(),
+                servers: servers.clone(),
+            };
+            let roles = Roles::new((orchestration.clone(), agent.clone()), means);
             let concurrency = tokio::select! {
                 concurrency = self.first_role(&roles, orchestration, agent) => concurrency?,
                 () = stop.cancelled() => return Ok(Drained { handed_back: 0 }),

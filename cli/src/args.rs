@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use protocol::brief::Phase;
+use protocol::event::Audience;
 use protocol::ids::{AgentName, ConversationId, OrchestrationName, ProcessId};
 
 /// AI agents that hand conversations to one another, each in its own process, over NATS.
@@ -56,6 +57,8 @@ pub enum Command {
     Gateway(GatewayArgs),
     /// Talk to an orchestration at the terminal.
     Chat(ChatArgs),
+    /// Serve a desk at the terminal: take what waits there, answer, hand over.
+    Desk(DeskArgs),
     /// Hold a conversation, with replies from a file, a pipe or the terminal.
     Run(RunArgs),
     /// Show a conversation, entry by entry.
@@ -220,6 +223,30 @@ pub struct ChatArgs {
     pub target: TargetArgs,
 }
 
+/// See [`Command::Desk`].
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "At the prompt, /help lists the commands. What you have taken stays yours when you leave: the same name goes on with it."
+)]
+pub struct DeskArgs {
+    /// The desk.
+    #[arg(long, value_name = "DESK")]
+    pub name: AgentName,
+    /// Your name: what you take is yours under it.
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub by: String,
+    /// Lines as they are complete, without a line editor, colours or escape codes, as when it is no terminal: you are asked
+    /// when it is your turn.
+    #[arg(long)]
+    pub plain: bool,
+    /// Keeps no history of what you type.
+    #[arg(long)]
+    pub no_history: bool,
+    /// Which orchestration.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
 /// See [`Command::Run`].
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
@@ -285,6 +312,9 @@ pub struct ListArgs {
     /// Only those in which nothing has happened for so many seconds.
     #[arg(long, value_name = "SECS")]
     pub idle: Option<u64>,
+    /// Only those in which these people are asked something, the oldest request first: `caller`, `role:<name>` or `desk:<name>`.
+    #[arg(long)]
+    pub audience: Option<Audience>,
     /// At most so many.
     #[arg(long, default_value_t = 50)]
     pub limit: usize,

@@ -5,10 +5,10 @@
 
 mod ask;
 mod driver;
-mod editor;
-mod face;
-mod paper;
-mod screen;
+pub(crate) mod editor;
+pub(crate) mod face;
+pub(crate) mod paper;
+pub(crate) mod screen;
 mod send;
 mod silence;
 

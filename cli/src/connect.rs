@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{BrokerArgs, TargetArgs};
-use crate::dev::Running;
+use crate::running::Running;
 
 /// The shortest and the longest pause before a broker that is not there is looked for again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));

@@ -8,49 +8,16 @@ pub mod table;
 
 use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use protocol::ids::OrchestrationName;
-use serde::{Deserialize, Serialize};
 
 use crate::args::{DevArgs, LogArgs};
 use crate::dev::system::{Config, System};
+use crate::running::Running;
 use crate::{manifest, output, program};
-
-/// What a running `baton dev` writes down for the other commands.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Running {
-    /// The broker's address.
-    pub nats: String,
-    /// What runs there.
-    pub orchestration: OrchestrationName,
-    /// The gateway's address.
-    pub http: String,
-}
-
-impl Running {
-    fn path(data: &Path) -> PathBuf {
-        data.join("running.json")
-    }
-
-    /// What is written down in a data directory.
-    ///
-    /// # Errors
-    /// That nothing runs there.
-    pub fn read(data: &Path) -> anyhow::Result<Self> {
-        let nothing =
-            || format!("no `baton dev` runs with the data directory {}: start one, or name the broker with --nats", data.display());
-        let text = std::fs::read_to_string(Self::path(data)).with_context(nothing)?;
-        serde_json::from_str(&text).with_context(nothing)
-    }
-
-    fn write(&self, data: &Path) -> anyhow::Result<()> {
-        let path = Self::path(data);
-        std::fs::write(&path, serde_json::to_vec_pretty(self)?).with_context(|| format!("{} cannot be written", path.display()))
-    }
-}
 
 /// Takes a data directory for this process alone, for as long as the file is open.
 fn alone_in(data: &Path) -> anyhow::Result<File> {

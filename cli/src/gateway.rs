@@ -34,16 +34,12 @@ pub(crate) async fn command(args: GatewayArgs, log: &LogArgs) -> anyhow::Result<
     let gateway = Gateway::bind(broker.clone(), process.clone(), args.orchestrations, config).await;
     let gateway = gateway.with_context(|| format!("cannot listen at {}: choose another address with --listen", args.listen))?;
     tracing::info!("listening at http://{}/", gateway.address());
-    let mut ready = gateway.ready();
+    let ready = gateway.ready();
     if let Some(address) = args.program.health {
         let bound = health::serve(address, ready.clone()).await?;
         tracing::info!("health checks at http://{bound}/readyz");
     }
-    tokio::spawn(async move {
-        if ready.wait_for(|ready| *ready).await.is_ok() {
-            tracing::info!("ready, as {process}");
-        }
-    });
+    program::say_when_ready(ready, &process);
     gateway.run(stop).await;
     broker.drain().await;
     tracing::info!("stopped");

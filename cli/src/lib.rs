@@ -1,4 +1,7 @@
-//! The `baton` command, as a library: the binary is one call, and tests drive the same parts.
+//! The library that programs with agents of their own are written against, and the `baton` command.
+//!
+//! [`prelude`] has what such a program needs, [`Runtime`] is where it begins; `examples/support/main.rs` is one. The command's
+//! binary is one call, and tests drive the same parts.
 
 pub mod args;
 pub mod broker;
@@ -7,6 +10,7 @@ mod chat;
 mod check;
 mod connect;
 mod coordinator;
+mod desk;
 pub mod dev;
 mod gateway;
 mod graph;
@@ -14,8 +18,11 @@ mod health;
 mod list;
 pub mod manifest;
 mod output;
+pub mod prelude;
 mod program;
 mod run;
+mod running;
+mod runtime;
 mod show;
 mod talk;
 mod validate;
@@ -23,6 +30,9 @@ mod worker;
 
 use std::process::ExitCode;
 
+pub use runtime::Runtime;
+
+use agent_worker::Functions;
 use clap::Parser;
 
 use crate::args::{Args, Command};
@@ -50,10 +60,11 @@ async fn run(args: Args, output: Output) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Dev(args) => dev::command(args, &log).await,
         Command::Demo(args) => dev::demo::command(args, &log, output).await,
-        Command::Worker(args) => worker::command(args, &log).await,
+        Command::Worker(args) => worker::command(args, Functions::new(), &log).await,
         Command::Coordinator(args) => coordinator::command(args, &log).await,
         Command::Gateway(args) => gateway::command(args, &log).await,
         Command::Chat(args) => chat::command(args, &log, output).await,
+        Command::Desk(args) => desk::command(args, &log, output).await,
         Command::Run(args) => run::command(args, &log, output).await,
         Command::Show(args) => show::command(args, output).await,
         Command::List(args) => list::command(args, output).await,

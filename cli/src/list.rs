@@ -15,7 +15,7 @@ pub(crate) async fn command(args: ListArgs, out: Output) -> anyhow::Result<ExitC
     let process = connect::process_id("list")?;
     let (broker, orchestration) = connect::target(&args.target, &process).await?;
     let client = Client::new(broker, orchestration.clone(), Side::Client, process);
-    let query = ListQuery { agent: args.agent, phase: args.phase, idle_secs: args.idle, limit: Some(args.limit) };
+    let query = ListQuery { agent: args.agent, phase: args.phase, idle_secs: args.idle, audience: args.audience, limit: Some(args.limit) };
     let listed =
         client.list(&query).await.with_context(|| format!("the conversations of orchestration {orchestration} cannot be listed"))?;
     let now_ms = client.status().await.map(|status| status.now_ms).unwrap_or_default();

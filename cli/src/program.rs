@@ -4,9 +4,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use protocol::ids::ProcessId;
 use telemetry::{Guard, Settings};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::LogArgs;
@@ -66,6 +68,16 @@ pub(crate) fn stop_on_signal(tied: bool) -> anyhow::Result<CancellationToken> {
         });
     }
     Ok(stop)
+}
+
+/// Says so once the program is ready.
+pub(crate) fn say_when_ready(mut ready: watch::Receiver<bool>, process: &ProcessId) {
+    let process = process.clone();
+    tokio::spawn(async move {
+        if ready.wait_for(|ready| *ready).await.is_ok() {
+            tracing::info!("ready, as {process}");
+        }
+    });
 }
 
 /// The last spans, and the exit code of a program that ended in order.

@@ -15,8 +15,8 @@ pub(crate) async fn command(args: RunArgs, log: &LogArgs, out: Output) -> anyhow
     let (address, orchestration) = connect::resolve(args.data.as_deref(), args.orchestration.clone(), &args.broker)?;
     let telemetry = program::telemetry(log, "client", Some(orchestration.to_string()), process.as_str(), "warn")?;
     let broker = connect::connect(&address, &process).await?;
-    let client = Client::new(broker.clone(), orchestration, Side::Client, process);
-    let talk = Talk::new(Replies::open(args.replies.as_deref()).await?, out, None);
+    let client = Client::new(broker.clone(), orchestration, Side::Client, process.clone());
+    let talk = Talk::new(Replies::open(args.replies.as_deref()).await?, out, None, process);
     let handle = match (&args.conversation, &args.task) {
         (Some(conversation), _) => client.attach(conversation, talk.callbacks()),
         (None, task) => {

@@ -77,12 +77,14 @@ pub(crate) struct Talk {
     ran_out: Arc<Notify>,
     out: Output,
     pids: Option<Pids>,
+    /// This process: what it says is on the terminal already.
+    own: ProcessId,
 }
 
 impl Talk {
     /// A talk that shows what is said; with `pids`, each line with the process that said it.
-    pub(crate) fn new(replies: Replies, out: Output, pids: Option<Pids>) -> Self {
-        Self { replies: Arc::new(Mutex::new(replies)), ran_out: Arc::default(), out, pids }
+    pub(crate) fn new(replies: Replies, out: Output, pids: Option<Pids>, own: ProcessId) -> Self {
+        Self { replies: Arc::new(Mutex::new(replies)), ran_out: Arc::default(), out, pids, own }
     }
 
     /// What the client library calls.
@@ -93,6 +95,14 @@ impl Talk {
             say(line, out, pids.as_ref(), margin.unwrap_or_default());
             Ok(())
         });
+        let own = self.own.clone();
+        let show = show.on_person(move |line| {
+            if line.process != own {
+                hear(line, out, margin.unwrap_or_default());
+            }
+            Ok(())
+        });
+        let show = show.on_unanswered(move |question, answer, why| unanswered(question, answer, why, out));
         let prompt = format!("{:margin$}User: ", "", margin = margin.unwrap_or_default());
         let (replies, ran_out) = (self.replies.clone(), self.ran_out.clone());
         show.on_question(move |question| {
@@ -174,6 +184,28 @@ fn say(line: &Line, out: Output, pids: Option<&Pids>, margin: usize) {
         }
         Content::TransferCall(_) => {}
         Content::TransferResult { to, .. } => output::note(&format!("{:margin$}({} hands over to {to})", "", line.name)),
+    }
+}
+
+/// Shows what a person has said elsewhere, or before.
+fn hear(line: &Line, out: Output, margin: usize) {
+    let Content::Text(text) = &line.content else { return };
+    if out.is_json() {
+        let value = json!({ "id": line.id, "kind": "person", "name": line.name, "process": line.process, "text": text });
+        return output::line(&value.to_string());
+    }
+    output::line(&format!("{:margin$}{}: {}", "", line.name, output::printable(text)));
+}
+
+/// Tells whoever was asked that the answer is not theirs.
+fn unanswered(question: &Question, answer: Option<&Answer>, why: &str, out: Output) {
+    if out.is_json() {
+        let value = json!({ "kind": "unanswered", "request": question.request, "isGiven": answer.is_some(), "why": why });
+        return output::line(&value.to_string());
+    }
+    match answer {
+        Some(_) => output::note(&format!("\nyour answer was not taken: {why}")),
+        None => output::note(&format!("\nthere is nothing to answer here any more: {why}")),
     }
 }
 

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_worker::Worker;
+use agent_worker::{Functions, Worker};
 use tokio::sync::watch;
 
 use crate::args::{LogArgs, WorkerArgs};
 use crate::{connect, health, program};
 
-pub(crate) async fn command(args: WorkerArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn command(args: WorkerArgs, functions: Functions, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let service = match args.agents.as_slice() {
         [agent] => agent.to_string(),
         _ => "worker".to_owned(),
@@ -30,14 +30,14 @@ pub(crate) async fn command(args: WorkerArgs, log: &LogArgs) -> anyhow::Result<E
 
     let drain = Duration::from_secs(args.drain_secs);
     let environment = Arc::new(|name: &str| std::env::var(name).ok());
-    let mut worker = Worker::new(broker.clone(), process.clone(), environment).drain(drain);
+    let mut worker = Worker::new(broker.clone(), process.clone(), environment).functions(functions).drain(drain);
     for agent in &args.agents {
         worker = worker.serve(args.orchestration.clone(), agent.clone());
     }
     if let Some(concurrency) = args.concurrency {
         worker = worker.concurrency(usize::try_from(concurrency)?);
     }
-    tokio::spawn(say_when_ready(is_ready, process.to_string()));
+    program::say_when_ready(is_ready, &process);
     let drained = worker.run(stop, ready).await?;
     broker.drain().await;
     match drained.handed_back {
@@ -45,10 +45,4 @@ pub(crate) async fn command(args: WorkerArgs, log: &LogArgs) -> anyhow::Result<E
         turns => tracing::warn!("stopped; {turns} unfinished turn(s) were handed back after {} s", args.drain_secs),
     }
     Ok(program::finish(telemetry).await)
-}
-
-async fn say_when_ready(mut ready: watch::Receiver<bool>, process: String) {
-    if ready.wait_for(|ready| *ready).await.is_ok() {
-        tracing::info!("ready, as {process}");
-    }
 }

@@ -1,6 +1,6 @@
 //! What people say: replies, messages, decisions, claims.
 
-use protocol::event::{CompletedBecause, Event, Verdict};
+use protocol::event::{CompletedBecause, DeskAction, Event, Verdict};
 use protocol::ids::{ConversationId, Hash, RequestId};
 
 use crate::write::Request;
@@ -14,6 +14,10 @@ pub struct Reply {
     pub request: Option<RequestId>,
     /// What is said. Nothing at all, to a question to the caller, ends the conversation.
     pub text: String,
+    /// What a person at a desk does instead of answering: the text is then why, or the summary.
+    pub action: Option<DeskAction>,
+    /// Who says it, at a desk: nobody else answers what they have claimed.
+    pub by: String,
     /// Makes the call idempotent: a repeat with the same key returns the first answer.
     pub key: Option<String>,
 }
@@ -21,12 +25,12 @@ pub struct Reply {
 impl Reply {
     /// The reply to a request.
     pub fn to(request: RequestId, text: impl Into<String>) -> Self {
-        Self { request: Some(request), text: text.into(), key: None }
+        Self { request: Some(request), ..Self::bare(text) }
     }
 
     /// Something said, whatever is open.
     pub fn bare(text: impl Into<String>) -> Self {
-        Self { request: None, text: text.into(), key: None }
+        Self { text: text.into(), ..Self::default() }
     }
 
     /// The same, idempotent under `key`.
@@ -68,8 +72,34 @@ pub struct Claim {
     pub request: RequestId,
     /// Who.
     pub by: String,
+    /// Whether they take it, also from somebody else, or put it back.
+    pub how: Claiming,
     /// Makes the call idempotent.
     pub key: Option<String>,
+}
+
+/// What a person does with a desk's request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Claiming {
+    /// Takes it, if it is free.
+    #[default]
+    Take,
+    /// Takes it, whoever has it.
+    TakeOver,
+    /// Puts it back for others.
+    Release,
+}
+
+impl Claim {
+    /// Somebody takes a request that is free.
+    pub fn take(request: RequestId, by: impl Into<String>) -> Self {
+        Self { request, by: by.into(), how: Claiming::Take, key: None }
+    }
+
+    /// Who has the request afterwards, as it is recorded.
+    pub(crate) fn holder(&self) -> &str {
+        if self.how == Claiming::Release { "" } else { &self.by }
+    }
 }
 
 impl Client {
@@ -82,7 +112,10 @@ impl Client {
             key: reply.key.as_deref(),
             decide: |known: decide::Known<'_>| decide::reply(known, reply),
             records: |event: &Event| match event {
-                Event::Replied(replied) => replied.text == reply.text && reply.request.is_none_or(|request| request == replied.request),
+                Event::Replied(replied) => {
+                    let is_same = replied.text == reply.text && replied.action == reply.action;
+                    is_same && reply.request.is_none_or(|request| request == replied.request)
+                }
                 Event::Said(said) => said.text == reply.text && reply.request.is_none(),
                 Event::Interrupted(interrupted) => interrupted.text == reply.text && reply.request.is_none(),
                 Event::Completed(completed) => completed.because == CompletedBecause::UserEnded && reply.text.trim().is_empty(),
@@ -97,7 +130,7 @@ impl Client {
     /// # Errors
     /// As [`reply`](Self::reply).
     pub async fn say(&self, conversation: &ConversationId, text: &str, key: Option<&str>) -> Result<Accepted, ReplyError> {
-        let reply = Reply { request: None, text: text.to_owned(), key: key.map(str::to_owned) };
+        let reply = Reply { key: key.map(str::to_owned), ..Reply::bare(text) };
         self.reply(conversation, &reply).await
     }
 
@@ -114,7 +147,7 @@ impl Client {
         self.write(conversation, request).await
     }
 
-    /// Takes a desk's request for somebody; to take it again changes nothing for them.
+    /// Takes a desk's request for somebody, or puts it back; to take it again changes nothing for them.
     ///
     /// # Errors
     /// [`ClaimError`].
@@ -122,7 +155,7 @@ impl Client {
         let request = Request {
             key: claim.key.as_deref(),
             decide: |known: decide::Known<'_>| decide::claim(known, claim),
-            records: |event: &Event| matches!(event, Event::Claimed(claimed) if claimed.request == claim.request && claimed.by == claim.by),
+            records: |event: &Event| matches!(event, Event::Claimed(claimed) if claimed.request == claim.request && claimed.by == claim.holder()),
         };
         self.write(conversation, request).await
     }

@@ -4,14 +4,14 @@
 use protocol::brief::{Brief, OpenRequest, Phase};
 use protocol::conversation::Conversation;
 use protocol::event::{
-    Audience, Cancelled, Claimed, Completed, CompletedBecause, Decided, Event, Failed, Interrupted, Replied, RequestKind, Said, Verdict,
-    failure,
+    Audience, Cancelled, Claimed, Completed, CompletedBecause, Decided, DeskAction, Event, Failed, Interrupted, Replied, RequestKind, Said,
+    Verdict, failure,
 };
 use protocol::ids::{AgentName, RequestId, Revision};
 use protocol::orchestration::OnMessage;
 use protocol::subject::Class;
 
-use crate::{CancelError, Claim, ClaimError, DecideError, Decision, EndError, NotOpen, Reply, ReplyError};
+use crate::{CancelError, Claim, ClaimError, Claiming, DecideError, Decision, EndError, NotOpen, Reply, ReplyError};
 
 /// What would be appended.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,23 +95,32 @@ pub(crate) fn reply(known: Known<'_>, reply: &Reply) -> Result<Proposal, ReplyEr
         None => known.brief.requests.iter().find(to_caller),
     };
     match question {
-        Some(question) => answer(known, question, &reply.text),
+        Some(question) => answer(known, question, reply),
         None => message(known, &reply.text),
     }
 }
 
-fn answer(known: Known<'_>, question: &OpenRequest, text: &str) -> Result<Proposal, ReplyError> {
+fn answer(known: Known<'_>, question: &OpenRequest, reply: &Reply) -> Result<Proposal, ReplyError> {
+    let Reply { text, action, by, .. } = reply;
     let is_to_caller = question.audience == Audience::Caller;
     if question.kind != RequestKind::Question {
         return Err(ReplyError::NeedsDecision(question.id));
     }
-    if text.trim().is_empty() {
+    if let Some(holder) = question.claimed_by.as_ref().filter(|holder| *holder != by) {
+        return Err(ReplyError::Claimed { request: question.id, by: holder.clone() });
+    }
+    if action.is_some() && !question.is_at_desk() {
+        return Err(ReplyError::NoDesk(question.id));
+    }
+    // A transfer needs no reason.
+    if text.trim().is_empty() && !matches!(action, Some(DeskAction::Transfer { .. })) {
         return if is_to_caller { Ok(user_ended()) } else { Err(ReplyError::Empty) };
     }
     // "Return to start" is about the caller's turns: what a colleague answers goes to the agent that asked.
     let owner = &known.brief.owner;
     let agent = known.brief.fixed.reply_to.as_ref().filter(|_| is_to_caller).unwrap_or(owner);
-    Ok(Proposal::new(known.to(agent), Replied { request: question.id, text: text.to_owned() }))
+    let (request, text, action, by) = (question.id, text.clone(), action.clone(), by.clone());
+    Ok(Proposal::new(known.to(agent), Replied { request, text, action, by }))
 }
 
 fn message(known: Known<'_>, text: &str) -> Result<Proposal, ReplyError> {
@@ -157,15 +166,20 @@ pub(crate) fn decide(known: Known<'_>, decision: &Decision) -> Result<Proposal, 
     Ok(Proposal::new(class, Decided { request: id, verdict, arguments_hash, note, by }))
 }
 
-/// A person takes a desk's request.
+/// A person takes a desk's request, or puts it back.
 pub(crate) fn claim(known: Known<'_>, claim: &Claim) -> Result<Proposal, ClaimError> {
     let request = known.request(claim.request)?;
     if !matches!(request.audience, Audience::Desk(_)) {
         return Err(ClaimError::NoDesk(claim.request));
     }
+    if claim.by.trim().is_empty() {
+        return Err(ClaimError::Nameless);
+    }
     match &request.claimed_by {
-        Some(by) if *by != claim.by => Err(ClaimError::Claimed { request: claim.request, by: by.clone() }),
-        _ => Ok(Proposal::new(Class::In, Claimed { request: claim.request, by: claim.by.clone() })),
+        Some(by) if *by != claim.by && claim.how != Claiming::TakeOver => {
+            Err(ClaimError::Claimed { request: claim.request, by: by.clone() })
+        }
+        _ => Ok(Proposal::new(Class::In, Claimed { request: claim.request, by: claim.holder().to_owned() })),
     }
 }
 

@@ -32,7 +32,7 @@ fn decided(story: &Story, request: RequestId, verdict: Verdict) -> Result<Propos
 }
 
 fn claimed(story: &Story, request: RequestId, by: &str) -> Result<Proposal, ClaimError> {
-    claim(Known::of(&story.0).unwrap(), &Claim { request, by: by.to_owned(), key: None })
+    claim(Known::of(&story.0).unwrap(), &Claim::take(request, by))
 }
 
 fn proposes(class: Class, event: impl Into<Event>) -> Proposal {
@@ -44,7 +44,7 @@ fn says(text: &str) -> Proposal {
 }
 
 fn replies(agent: &str, request: RequestId, text: &str) -> Proposal {
-    proposes(to(agent), Replied { request, text: text.to_owned() })
+    proposes(to(agent), Replied::new(request, text))
 }
 
 fn decides(class: Class, request: RequestId, verdict: Verdict) -> Proposal {

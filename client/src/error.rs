@@ -169,6 +169,12 @@ pub enum StartError {
     /// There is nothing to do.
     #[error("an opening needs at least one message with a text, or a value")]
     Empty,
+    /// The orchestration begins with a value that matches a schema, and this is none.
+    #[error("this orchestration begins with a value that matches its input schema: {0}")]
+    InvalidInput(String),
+    /// The orchestration's input schema cannot be used, so nothing can be said of any value.
+    #[error("the orchestration's input schema is no JSON Schema, correct the definition: {0}")]
+    InputSchema(String),
     /// The conversation's id is taken by somebody else's opening.
     #[error("conversation {0} was opened by another request: use a new key")]
     Foreign(ConversationId),
@@ -182,6 +188,8 @@ impl Classified for StartError {
             Self::Registry(_) => (Status::Internal, "registry"),
             Self::Unwritten(error) => error.classify(),
             Self::Empty => (Status::Invalid, "empty"),
+            Self::InvalidInput(_) => (Status::Invalid, "invalid_input"),
+            Self::InputSchema(_) => (Status::Internal, "input_schema"),
             Self::Foreign(_) => (Status::Conflict, "foreign"),
         }
     }
@@ -208,6 +216,17 @@ pub enum ReplyError {
         /// Who works.
         owner: AgentName,
     },
+    /// Somebody at the desk serves it.
+    #[error("request {request} is being served by {by}: nobody else answers it until they release it, or it is taken over")]
+    Claimed {
+        /// The request.
+        request: RequestId,
+        /// Who has it.
+        by: String,
+    },
+    /// Only people at a desk act as an agent does.
+    #[error("request {0} waits at no desk: it takes an answer, and nothing else")]
+    NoDesk(RequestId),
 }
 
 impl Classified for ReplyError {
@@ -218,6 +237,8 @@ impl Classified for ReplyError {
             Self::NeedsDecision(_) => (Status::Invalid, "needs_decision"),
             Self::Empty => (Status::Invalid, "empty"),
             Self::Rejected { .. } => (Status::Conflict, "working"),
+            Self::Claimed { .. } => (Status::Conflict, "claimed"),
+            Self::NoDesk(_) => (Status::Invalid, "no_desk"),
         }
     }
 }
@@ -281,6 +302,9 @@ pub enum ClaimError {
     /// The request waits at no desk.
     #[error("request {0} waits at no desk: whoever may answer it can do so without a claim")]
     NoDesk(RequestId),
+    /// Nobody can be told from it.
+    #[error("say who claims it")]
+    Nameless,
     /// Somebody else serves it.
     #[error("request {request} is being served by {by}")]
     Claimed {
@@ -297,6 +321,7 @@ impl Classified for ClaimError {
             Self::Unwritten(error) => error.classify(),
             Self::NotOpen(error) => error.classify(),
             Self::NoDesk(_) => (Status::Invalid, "no_desk"),
+            Self::Nameless => (Status::Invalid, "nameless"),
             Self::Claimed { .. } => (Status::Conflict, "claimed"),
         }
     }

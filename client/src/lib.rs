@@ -61,14 +61,14 @@ use std::time::Duration;
 use journal::Shared;
 use protocol::ids::{OrchestrationName, ProcessId, Writer};
 
-pub use answer::{Claim, Decision, Reply};
-pub use converse::{Answer, BoxError, Callbacks, ConverseError, Handle};
+pub use answer::{Claim, Claiming, Decision, Reply};
+pub use converse::{Answer, BoxError, Callbacks, ConverseError, GetError, Handle};
 pub use error::{CancelError, ClaimError, Classified, DecideError, EndError, NotOpen, ReplyError, StartError, Status, Unread, Unwritten};
 pub use follow::FollowError;
 pub use follower::{Followed, Follower, Recorded};
 pub use query::{Inspected, QueryError};
 pub use question::Question;
-pub use result::{Outcome, ResultError};
+pub use result::{Outcome, ResultError, ValueError};
 pub use start::{Input, Opening, Started};
 pub use tokens::Token;
 pub use transcript::{Content, Line, Transcript};

@@ -123,6 +123,8 @@ impl Client {
         let id = conversation.id();
         let entry = conversation.last().ok_or_else(|| Unread::NotFound(id.clone()))?;
         let opening = self.at(id, 0).await?;
+        let due = conversation.requests().iter().filter(|request| request.id.ordinal == entry.ordinal());
+        let due = due.filter_map(|request| Some((request.id, last.time_ms.saturating_add(request.due_secs?.saturating_mul(1000)))));
         Ok(Shown {
             conversation: id.clone(),
             brief: entry.head.brief.clone(),
@@ -131,6 +133,7 @@ impl Client {
             revision: entry.head.revision.clone(),
             last_ms: last.time_ms,
             opened_ms: opening.map_or(last.time_ms, |opening| opening.time_ms),
+            due: due.collect(),
             traceparent: entry.head.trace.as_ref().map(|trace| trace.parent.clone()),
         })
     }

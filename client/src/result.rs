@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use futures::StreamExt;
-use protocol::event::{Cancelled, Completed, Event, Failed};
+use protocol::event::{Cancelled, Completed, Event, Failed, Json};
 use protocol::ids::ConversationId;
+use serde::de::DeserializeOwned;
 
 use crate::{Classified, Client, FollowError, Status, Unread};
 
@@ -30,6 +31,48 @@ impl Outcome {
             _ => None,
         }
     }
+
+    /// What a conversation ended with, as a value of a type of one's own: its typed value, or its text where it has none.
+    ///
+    /// ```
+    /// use client::Outcome;
+    /// use protocol::event::{Completed, CompletedBecause};
+    /// use serde_json::json;
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Ticket {
+    ///     order: u32,
+    /// }
+    ///
+    /// let (because, result) = (CompletedBecause::TaskComplete, "Order 7 is lost.".to_owned());
+    /// let outcome = Outcome::Completed(Completed { because, result, value: Some(json!({ "order": 7 })) });
+    /// assert_eq!(outcome.value_as::<Ticket>().unwrap().order, 7);
+    /// assert!(outcome.value_as::<u32>().unwrap_err().to_string().starts_with("the result does not fit"));
+    /// ```
+    ///
+    /// # Errors
+    /// [`ValueError`].
+    pub fn value_as<T: DeserializeOwned>(&self) -> Result<T, ValueError> {
+        let Self::Completed(completed) = self else { return Err(ValueError::NotCompleted(self.to_string())) };
+        let value = completed.value.clone().unwrap_or_else(|| Json::String(completed.result.clone()));
+        serde_json::from_value(value.clone()).map_err(|error| ValueError::Unfit { why: error.to_string(), value })
+    }
+}
+
+/// Why an outcome has no value of a type.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ValueError {
+    /// The conversation did not end well.
+    #[error("there is no result: the conversation {0}")]
+    NotCompleted(String),
+    /// The value is another one.
+    #[error("the result does not fit: {why}; it is {value}")]
+    Unfit {
+        /// How it does not fit.
+        why: String,
+        /// The value, or the text.
+        value: Json,
+    },
 }
 
 impl fmt::Display for Outcome {

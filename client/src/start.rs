@@ -15,6 +15,9 @@ use tokio::time::Instant;
 use crate::write::{Settled, entry_id, random};
 use crate::{Client, Side, StartError, Unread, Unwritten, trace};
 
+/// Complaints of a schema that a caller is shown at once.
+const COMPLAINTS_MAX: usize = 5;
+
 /// What a conversation is to do: a text, a message, several, or any JSON value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Input {
@@ -136,6 +139,7 @@ impl Client {
             return repeated(&entry, conversation, id, &opened, opening);
         }
         let orchestration = self.current().await?;
+        check_input(orchestration.input(), opened.value.as_ref())?;
         match self.open(&orchestration, &conversation, id, opened.clone(), opening).await? {
             Settled::Stored(_) => Ok(Started { conversation, ordinal: 0, is_repeat: false }),
             // Somebody was faster: with the same key, most likely.
@@ -190,6 +194,16 @@ impl Client {
         let (entry, _) = Entry::decode(&stored).map_err(|error| Unread::Unreadable(error.into()))?;
         Ok(Some(entry))
     }
+}
+
+/// What a conversation begins with must be what the definition says, where it says something.
+fn check_input(schema: Option<&Json>, value: Option<&Json>) -> Result<(), StartError> {
+    let Some(schema) = schema else { return Ok(()) };
+    let value = value.ok_or_else(|| StartError::InvalidInput("a text is no value, give one (any JSON)".to_owned()))?;
+    let validator = jsonschema::validator_for(schema).map_err(|error| StartError::InputSchema(error.to_string()))?;
+    let complaints = validator.iter_errors(value).take(COMPLAINTS_MAX);
+    let complaints: Vec<String> = complaints.map(|error| format!("at {:?}: {error}", error.instance_path().to_string())).collect();
+    if complaints.is_empty() { Ok(()) } else { Err(StartError::InvalidInput(complaints.join("; "))) }
 }
 
 /// The first answer, to the same opening again.

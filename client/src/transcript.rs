@@ -6,7 +6,7 @@ use std::sync::Arc;
 use protocol::entry::Entry;
 use protocol::event::{Asked, Call, Event, Message, RequestKind, Role, Transferred};
 use protocol::history::transferred_result;
-use protocol::ids::{AgentName, EventId, ProcessId};
+use protocol::ids::{AgentName, EventId, ProcessId, RequestId};
 use protocol::orchestration::{Orchestration, TRANSFER_PREFIX};
 
 use crate::Recorded;
@@ -56,24 +56,35 @@ pub struct Transcript {
     orchestration: Arc<Orchestration>,
     /// The calls of the last response: a transfer names one of them.
     calls: Vec<Call>,
+    /// What the people who play an agent were asked last: they answer as that agent, whose response follows.
+    at_desk: Option<RequestId>,
 }
 
 impl Transcript {
     /// A transcript with the names of `orchestration`'s agents.
     pub const fn new(orchestration: Arc<Orchestration>) -> Self {
-        Self { orchestration, calls: Vec::new() }
+        Self { orchestration, calls: Vec::new(), at_desk: None }
     }
 
     /// The lines that an event adds.
     pub fn lines(&mut self, recorded: &Recorded) -> Vec<Line> {
         let Recorded { id, event, entry, .. } = recorded;
         let process = &entry.head.process;
-        let Some(agent) = recorded.from().agent() else { return person(*id, process, event) };
+        let Some(agent) = recorded.from().agent() else {
+            return match event {
+                Event::Replied(reply) if self.at_desk == Some(reply.request) => Vec::new(),
+                event => person(*id, process, event),
+            };
+        };
         let speaker = (agent, process);
         match event {
             Event::Responded(response) => {
                 self.calls.clone_from(&response.calls);
                 vec![self.line(*id, speaker, Content::Text(response.text.clone()))]
+            }
+            Event::Asked(asked) if self.orchestration.agent(agent).is_some_and(|agent| agent.is_played_at(&asked.audience)) => {
+                self.at_desk = Some(*id);
+                Vec::new()
             }
             Event::Asked(asked) if has_words_of_its_own(asked, *id, entry) => {
                 vec![self.line(*id, speaker, Content::Text(asked.text.clone()))]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use protocol::brief::{Brief, Phase};
 use protocol::entry::Head;
-use protocol::event::Event;
+use protocol::event::{Audience, Event};
 use protocol::ids::{AgentName, ConversationId, Ordinal, ProcessId, RequestId, Revision, Seq};
 use protocol::query::Shown;
 use protocol::subject::Class;
@@ -99,6 +99,16 @@ impl Row {
         requests.chain(turn).chain(conversation).min_by_key(|(at_ms, _)| *at_ms)
     }
 
+    /// Since when these people are asked something.
+    pub fn waits_since_ms(&self, audience: &Audience) -> u64 {
+        let asked = self.brief.requests.iter().filter(|request| request.audience == *audience);
+        let since = asked.filter_map(|request| {
+            let (_, due_ms) = self.due.iter().find(|(id, _)| *id == request.id)?;
+            Some(due_ms.saturating_sub(request.due_secs?.saturating_mul(1000)))
+        });
+        since.min().unwrap_or(self.last_ms)
+    }
+
     /// The row as it is shown to people.
     pub fn shown(&self, conversation: &ConversationId) -> Shown {
         Shown {
@@ -109,6 +119,7 @@ impl Row {
             revision: self.revision.clone(),
             last_ms: self.last_ms,
             opened_ms: self.opened_ms,
+            due: self.due.clone(),
             traceparent: self.traceparent.clone(),
         }
     }

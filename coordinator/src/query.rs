@@ -1,5 +1,7 @@
 //! What the coordinator answers: who owns what. Pure: a verb and its question in, the answer's bytes out.
 
+use std::cmp::Reverse;
+
 use bytes::Bytes;
 use protocol::ids::ProcessId;
 use protocol::query::{Answer, LISTED_MAX, ListQuery, Listed, ShowQuery, Shown, Status, verb};
@@ -44,7 +46,10 @@ impl View<'_> {
 
     fn list(&self, query: &ListQuery) -> Listed {
         let mut matching: Vec<_> = self.ledger.rows().filter(|(_, row)| self.matches(query, row)).collect();
-        matching.sort_by_key(|(_, row)| std::cmp::Reverse((row.last_ms, row.seq)));
+        match &query.audience {
+            None => matching.sort_by_key(|(_, row)| Reverse((row.last_ms, row.seq))),
+            Some(audience) => matching.sort_by_key(|(_, row)| (row.waits_since_ms(audience), row.seq)),
+        }
         let total = matching.len();
         matching.truncate(query.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX));
         Listed { conversations: matching.into_iter().map(|(id, row)| row.shown(id)).collect(), total }
@@ -55,6 +60,7 @@ impl View<'_> {
         query.agent.as_ref().is_none_or(|agent| row.brief.owner == *agent)
             && query.phase.is_none_or(|phase| row.brief.phase == phase)
             && query.idle_secs.is_none_or(is_idle)
+            && query.audience.as_ref().is_none_or(|audience| row.brief.requests.iter().any(|request| request.audience == *audience))
     }
 
     fn status(&self) -> Status {

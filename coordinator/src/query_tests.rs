@@ -50,6 +50,7 @@ fn one_conversation_is_shown() {
         revision: crate::story::revision(),
         last_ms: START_MS + 4000,
         opened_ms: START_MS,
+        due: vec![],
         traceparent: Some("00-00000000000000000000000000000002-00f067aa0ba902b7-01".to_owned()),
     };
     assert_eq!(ask(&story, verb::SHOW, br#"{"conversation":"c1"}"#), Answer::Ok(expected));

@@ -78,7 +78,7 @@ fn ask(kind: RequestKind, audience: Audience, due_secs: Option<u64>) -> Event {
 }
 
 pub(crate) fn replied(target: &str, id: &str) -> Line {
-    (to(target), Writer::Gateway, vec![Replied { request: request(id), text: "!".to_owned() }.into()])
+    (to(target), Writer::Gateway, vec![Replied::new(request(id), "!").into()])
 }
 
 pub(crate) fn decided(class: Class, id: &str) -> Line {

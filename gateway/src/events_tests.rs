@@ -79,7 +79,7 @@ impl Stage {
             agent: "triage".parse().unwrap(),
         };
         let payload = serde_json::to_vec(&request).unwrap().into();
-        crate::forward::take(&self.edge, Delivery { subject: String::new(), payload, reply: None }).await;
+        crate::forward::take(&self.edge, Delivery { subject: String::new(), headers: journal::Headers::new(), payload, reply: None }).await;
     }
 }
 

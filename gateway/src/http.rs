@@ -38,6 +38,7 @@ fn described() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(conversations::show, conversations::cancel))
         .routes(routes!(people::say))
         .routes(routes!(people::answer))
+        .routes(routes!(people::claim))
         .routes(routes!(follow::follow))
         .routes(routes!(orchestrations))
 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use client::{Accepted, Inspected, Outcome, Question, Recorded, Started};
-use protocol::event::{Event, Json, Message, RequestKind, Role, Verdict};
+use protocol::event::{DeskAction, Event, Json, Message, RequestKind, Role, Verdict};
 use protocol::ids::{AgentName, ConversationId, OrchestrationName};
 use protocol::orchestration::Orchestration;
 use protocol::query::{Listed, Shown};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::problem::Problem;
 
 /// A conversation to be started: with exactly one of `message`, `messages` and `value`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -91,8 +93,10 @@ pub(crate) struct Reply {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Answer {
-    /// To a question: these words.
+    /// To a question: these words; with an action its reason, or the summary.
     pub(crate) text: Option<String>,
+    /// To a desk's question: what is done instead of answering.
+    pub(crate) action: Option<Action>,
     /// To an approval, or a call in doubt: the decision.
     pub(crate) verdict: Option<Decision>,
     /// The hash of the arguments that were seen: needed to approve.
@@ -100,9 +104,63 @@ pub(crate) struct Answer {
     /// In the decider's words; for a call that happened, its result.
     #[serde(default)]
     pub(crate) note: String,
-    /// Who decides.
+    /// Who decides; at a desk, who answers.
     #[serde(default)]
     pub(crate) by: String,
+}
+
+/// What a person at a desk does, as an agent would.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(crate) enum Action {
+    /// Hands the conversation over.
+    Transfer {
+        /// To which agent.
+        to: String,
+    },
+    /// Ends the conversation, well.
+    Complete,
+}
+
+impl Action {
+    pub(crate) fn read(self) -> Result<DeskAction, Problem> {
+        Ok(match self {
+            Self::Transfer { to } => DeskAction::Transfer { to: crate::extract::id(&to)? },
+            Self::Complete => DeskAction::Complete,
+        })
+    }
+}
+
+/// What somebody does with a desk's request.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Claim {
+    /// Who.
+    pub(crate) by: String,
+    /// What they do; `take` if nothing is said.
+    #[serde(default)]
+    #[schema(inline)]
+    pub(crate) how: Claiming,
+}
+
+/// Takes it if it is free, takes it whoever has it, or puts it back.
+#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Claiming {
+    #[default]
+    Take,
+    TakeOver,
+    Release,
+}
+
+impl From<Claiming> for client::Claiming {
+    fn from(how: Claiming) -> Self {
+        match how {
+            Claiming::Take => Self::Take,
+            Claiming::TakeOver => Self::TakeOver,
+            Claiming::Release => Self::Release,
+        }
+    }
 }
 
 /// A decision: on an approval the first two, on a call in doubt the others.

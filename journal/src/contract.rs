@@ -107,6 +107,7 @@ macro_rules! contract_tests {
             wildcards_listen_to_many_subjects,
             a_queue_group_gets_each_message_once,
             a_question_gets_an_answer,
+            headers_go_along,
             a_question_to_nobody_is_refused_at_once,
             whoever_stopped_listening_is_nobody,
             a_question_without_an_answer_times_out,

@@ -29,7 +29,7 @@ use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal, Seq};
 use protocol::wire::Stored;
 
 pub use append::{Append, Refusal};
-pub use bus::{Bus, Connection, Delivery, RequestError};
+pub use bus::{Answer, Bus, Connection, Delivery, Headers, RequestError};
 pub use claim::ENTRY_BYTES_MAX;
 pub use follow::{Follow, FollowError, Scope, Start};
 pub use provision::{Plan, Provision, ProvisionError, Provisioned};

@@ -67,6 +67,12 @@ pub enum ProvisionError {
     /// JetStream is off.
     #[error("JetStream is not enabled on this nats-server: start it with `-js`, or with a `jetstream {{ }}` block in its configuration")]
     NoJetStream,
+    /// JetStream may keep nothing in memory.
+    #[error(
+        "JetStream has no memory left here, and the orchestration's clock, one message, lies in memory: allow some (`max_memory_store` of \
+         the server, `max_mem` of the account)"
+    )]
+    NoMemory,
     /// Something is missing, and this process may not create it.
     #[error("{0} does not exist: is the orchestration provisioned? (`baton coordinator` does it)")]
     Missing(String),

@@ -69,6 +69,11 @@ impl OpenRequest {
     fn is_question_to_caller(&self) -> bool {
         self.kind == RequestKind::Question && self.audience == Audience::Caller
     }
+
+    /// Whether people at a desk answer it.
+    pub const fn is_at_desk(&self) -> bool {
+        matches!(self.audience, Audience::Desk(_))
+    }
 }
 
 /// Facts that the opening fixes for the whole conversation.
@@ -126,6 +131,9 @@ pub struct Brief {
     /// What people have been asked and have not answered.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requests: Vec<OpenRequest>,
+    /// Who serves the owner's desk: the owner's next question there is theirs from the start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<String>,
     /// What the opening fixed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fixed: Fixed,
@@ -234,6 +242,7 @@ impl Brief {
             open_calls: 0,
             wait_secs: None,
             requests: Vec::new(),
+            served_by: None,
             fixed,
         })
     }
@@ -368,13 +377,18 @@ impl Brief {
             }
             Event::Asked(asked) => self.ask(id, asked),
             Event::Replied(reply) => {
-                self.answer(reply.request, |kind| kind == RequestKind::Question)?;
+                let has_action = reply.action.is_some();
+                let answered =
+                    self.answer(reply.request, |open| open.kind == RequestKind::Question && (open.is_at_desk() || !has_action))?;
+                if answered.is_at_desk() && !reply.by.is_empty() {
+                    self.served_by = Some(reply.by.clone());
+                }
                 let Class::To { agent, .. } = step.class else { return Err(Illegal::Class { kind: event.kind().to_owned() }) };
                 self.begin_turn(id.ordinal, agent.clone());
                 self.begin_user_turn();
             }
             Event::Decided(decision) => {
-                self.answer(decision.request, |kind| decides(decision.verdict, kind))?;
+                self.answer(decision.request, |open| decides(decision.verdict, open.kind))?;
                 match (step.class, self.requests.is_empty()) {
                     (Class::To { .. }, true) => self.resume_turn(id.ordinal),
                     (Class::In, false) => {}
@@ -383,7 +397,9 @@ impl Brief {
             }
             Event::Claimed(claim) => {
                 let request = self.requests.iter_mut().find(|request| request.id == claim.request);
-                request.ok_or(Illegal::Request(claim.request))?.claimed_by = Some(claim.by.clone());
+                let request = request.ok_or(Illegal::Request(claim.request))?;
+                request.claimed_by = Some(claim.by.clone()).filter(|by| !by.is_empty());
+                self.served_by.clone_from(&request.claimed_by);
             }
             Event::Interrupted(_) => {
                 let owner = self.owner.clone();
@@ -409,7 +425,10 @@ impl Brief {
 
     /// A fresh turn of `owner`: whatever was open in the old one is closed.
     fn begin_turn(&mut self, turn: Ordinal, owner: AgentName) {
-        self.owner = owner;
+        if self.owner != owner {
+            self.served_by = None;
+            self.owner = owner;
+        }
         self.model_calls = 0;
         self.open_calls = 0;
         self.requests.clear();
@@ -440,21 +459,20 @@ impl Brief {
     fn ask(&mut self, id: RequestId, asked: &Asked) {
         self.phase = Phase::Waiting;
         self.wait_secs = None;
+        let is_desk_question = asked.kind == RequestKind::Question && matches!(asked.audience, Audience::Desk(_));
         self.requests.push(OpenRequest {
             id,
             kind: asked.kind,
             audience: asked.audience.clone(),
             due_secs: asked.due_secs,
-            claimed_by: None,
+            claimed_by: self.served_by.clone().filter(|_| is_desk_question),
         });
     }
 
-    fn answer(&mut self, request: RequestId, fits: impl Fn(RequestKind) -> bool) -> Result<(), Illegal> {
-        let open = self.requests.iter().position(|open| open.id == request).ok_or(Illegal::Request(request))?;
-        if !fits(self.requests.remove(open).kind) {
-            return Err(Illegal::Answer(request));
-        }
-        Ok(())
+    fn answer(&mut self, request: RequestId, fits: impl Fn(&OpenRequest) -> bool) -> Result<OpenRequest, Illegal> {
+        let place = self.requests.iter().position(|open| open.id == request).ok_or(Illegal::Request(request))?;
+        let open = self.requests.remove(place);
+        if fits(&open) { Ok(open) } else { Err(Illegal::Answer(request)) }
     }
 
     fn end(&mut self, phase: Phase) {
@@ -462,6 +480,7 @@ impl Brief {
         self.open_calls = 0;
         self.wait_secs = None;
         self.requests.clear();
+        self.served_by = None;
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::event::{
-    Call, Cancelled, Claimed, Completed, Continued, Decided, Deferred, Erased, Failed, HandedBack, HistoryOption, Intended, Interrupted,
-    Opened, Reassigned, Redispatched, Replied, Responded, Returned, Said, SetAside, Snapshotted, Taken, Transferred, Warned,
+    Call, Cancelled, Claimed, Completed, Continued, Decided, Deferred, DeskAction, Erased, Failed, HandedBack, HistoryOption, Intended,
+    Interrupted, Opened, Reassigned, Redispatched, Replied, Responded, Returned, Said, SetAside, Snapshotted, Taken, Transferred, Warned,
 };
 use crate::ids::Revision;
 
@@ -25,7 +25,7 @@ fn asked(kind: RequestKind, audience: Audience) -> Event {
 }
 
 fn replied(ordinal: Ordinal) -> Event {
-    Replied { request: request(ordinal), text: "123".to_owned() }.into()
+    Replied::new(request(ordinal), "123").into()
 }
 
 fn decided(ordinal: Ordinal, verdict: Verdict) -> Event {
@@ -324,8 +324,40 @@ fn a_claim_names_who_serves_the_request() {
     let claim = |n| after(&brief, 2, &Class::In, "gateway", &[Claimed { request: request(n), by: "ann".to_owned() }.into()]);
     assert_eq!(claim(1).unwrap().requests[0].claimed_by.as_deref(), Some("ann"));
     assert_eq!(claim(3), Err(Illegal::Request(request(3))));
+    let released = after(&claim(1).unwrap(), 3, &Class::In, "gateway", &[Claimed { request: request(1), by: String::new() }.into()]);
+    assert_eq!(released.unwrap().requests[0].claimed_by, None);
     // A question to a desk is not answered by what the caller says meanwhile.
     assert!(after(&brief, 2, &Class::In, "gateway", &[Said { text: String::new() }.into()]).is_ok());
+}
+
+/// Whoever answered at the owner's desk is asked there next, until somebody else owns the conversation.
+#[test]
+fn a_desk_is_served_by_the_same_person_for_as_long_as_it_owns() {
+    let desk = || Audience::Desk("tier2".to_owned());
+    let reply = |ordinal| Event::from(Replied { by: "ann".to_owned(), ..Replied::new(request(ordinal), "hello") });
+    let answered = after(&waiting(RequestKind::Question, desk()), 2, &to("triage"), "gateway", &[reply(1)]).unwrap();
+    assert_eq!(answered.served_by.as_deref(), Some("ann"));
+
+    let again = after(&answered, 3, &Class::Ask, "triage", &[asked(RequestKind::Question, desk())]).unwrap();
+    assert_eq!(again.requests[0].claimed_by.as_deref(), Some("ann"));
+    let of_caller = after(&answered, 3, &Class::Ask, "triage", &[asked(RequestKind::Question, Audience::Caller)]).unwrap();
+    assert_eq!(of_caller.requests[0].claimed_by, None);
+    assert_eq!(of_caller.served_by.as_deref(), Some("ann"), "through the caller's answer, too");
+
+    let transferred = after(&answered, 3, &to("refund"), "triage", &[transferred("refund")]).unwrap();
+    assert_eq!(transferred.served_by, None);
+}
+
+#[test]
+fn only_people_at_a_desk_act_as_an_agent_does() {
+    let acts = |audience| {
+        let action = Some(DeskAction::Transfer { to: "refund".parse().unwrap() });
+        let reply = Replied { action, ..Replied::new(request(1), "not ours") };
+        after(&waiting(RequestKind::Question, audience), 2, &to("triage"), "gateway", &[reply.into()])
+    };
+    assert_eq!(acts(Audience::Desk("tier2".to_owned())).map(|brief| brief.phase), Ok(Phase::Working));
+    assert_eq!(acts(Audience::Caller), Err(Illegal::Answer(request(1))));
+    assert_eq!(acts(Audience::Role("manager".to_owned())), Err(Illegal::Answer(request(1))));
 }
 
 /// Design 2: attempts are takeovers and redispatches that no hand-back or deferral precedes.

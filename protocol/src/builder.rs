@@ -19,18 +19,52 @@
 //! assert!(checked.warnings.is_empty());
 //! ```
 
+mod specs;
+
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+
+use crate::event::{Audience, Json};
 use crate::manifest::{
-    AgentSpec, ApiVersion, Checked, CodeToolSpec, HandoffSpec, HumanSpec, KeyPath, Kind, LimitsSpec, Manifest, Metadata, ModelSpec,
-    Problem, Spec, ToolsFrom, ToolsetSpec, kebab,
+    AgentSpec, ApiVersion, AutonomousSpec, Checked, CodeToolSpec, DeskSpec, FallbackSpec, HandoffSpec, HumanSpec, KeyPath, Kind,
+    LimitsSpec, Manifest, Metadata, ModelSpec, Problem, RemoteSpec, ScalingSpec, Spec, ToolsFrom, ToolsetSpec, kebab,
 };
 use crate::orchestration::Orchestration;
+
+pub use specs::Invalid;
 
 /// The toolset of the code tools that agents name.
 const CODE_TOOLSET: &str = "code";
 
 /// An agent's definition. It is not changed by being used, and may serve several orchestrations.
+///
+/// ```
+/// use protocol::builder::AgentDef;
+/// use protocol::manifest::{DeskSpec, ModelSpec, RemoteSpec};
+/// use protocol::orchestration::{Orchestration, Player};
+///
+/// let returns = AgentDef::new("OrderReturnAgent")
+///     .description("A customer support agent that handles order returns.")
+///     .instructions("Handle order return requests.")
+///     .tool("process_return");
+/// // People, or a service of somebody else's, instead of a model.
+/// let manager = AgentDef::new("manager").description("Decides hard cases.").desk(DeskSpec::default());
+/// let pricing = AgentDef::new("pricing").description("Knows prices.").remote(RemoteSpec::at("https://pricing.example/turn"));
+///
+/// let shop = Orchestration::builder("shop")
+///     .model("default", ModelSpec::openai("gpt-5-mini"))
+///     .agents([&returns, &manager, &pricing])
+///     .start_with(&returns)
+///     .add(&returns, &manager)
+///     .add(&returns, &pricing)
+///     .build()?
+///     .orchestration;
+/// let players: Vec<&Player> = shop.agents().map(|agent| &agent.player).collect();
+/// assert!(matches!(players[..], [Player::Desk { .. }, Player::Model(_), Player::Remote(_)]));
+/// # Ok::<_, protocol::builder::Invalid>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct AgentDef {
     name: String,
@@ -87,6 +121,27 @@ impl AgentDef {
         self
     }
 
+    /// People play it instead of a model: its turn becomes a request at a desk.
+    #[must_use]
+    pub fn desk(mut self, desk: DeskSpec) -> Self {
+        self.spec.desk = Some(desk);
+        self
+    }
+
+    /// A service of somebody else's plays it instead of a model.
+    #[must_use]
+    pub fn remote(mut self, remote: RemoteSpec) -> Self {
+        self.spec.remote = Some(remote);
+        self
+    }
+
+    /// How many worker processes a deployment gives it.
+    #[must_use]
+    pub fn scaling(mut self, scaling: ScalingSpec) -> Self {
+        self.spec.worker.get_or_insert_default().scaling = Some(scaling);
+        self
+    }
+
     /// Turns that one worker process runs at once.
     #[must_use]
     pub fn concurrency(mut self, turns: u32) -> Self {
@@ -102,7 +157,46 @@ impl From<&AgentDef> for String {
     }
 }
 
-/// An orchestration in the making.
+/// Whoever has checked a definition may use it.
+impl From<Checked> for Orchestration {
+    fn from(checked: Checked) -> Self {
+        checked.orchestration
+    }
+}
+
+/// An orchestration in the making. Everything that the file form can say can be said here.
+///
+/// ```
+/// use protocol::builder::AgentDef;
+/// use protocol::event::Audience;
+/// use protocol::manifest::{AutonomousSpec, HandoffSpec, McpSpec, ModelSpec};
+/// use protocol::orchestration::{Fallback, Orchestration};
+///
+/// /// What a conversation ends with.
+/// #[derive(schemars::JsonSchema)]
+/// struct Ticket {
+///     order: u32,
+/// }
+///
+/// let triage = AgentDef::new("triage").description("Triages issues.").instructions("Triage.").tools_from("crm", ["find_customer"]);
+/// let refund = AgentDef::new("refund").description("Handles refunds.").instructions("Refund.");
+/// let support = Orchestration::builder("support")
+///     .model("default", ModelSpec::openai("gpt-5-mini"))
+///     .agents([&triage, &refund])
+///     .start_with(&triage)
+///     .add_handoff(&triage, HandoffSpec::to("refund").when("It is about money").only_if("metadata.tier == \"gold\""))
+///     .toolset("crm", McpSpec { url: Some("https://crm.example/mcp".into()), names: vec!["find_customer".into()], ..McpSpec::default() })
+///     .output_of::<Ticket>()
+///     .terminate_when("text.contains(\"DONE\")")
+///     .fallback_human(Audience::Desk("support".into()))
+///     .autonomous(AutonomousSpec { turns: Some(5), prompt: None })
+///     .build()?
+///     .orchestration;
+/// assert_eq!(support.output().unwrap()["required"][0], "order");
+/// assert_eq!(support.fallback(), Some(&Fallback::Human(Audience::Desk("support".into()))));
+/// assert_eq!(support.human().autonomous.as_ref().unwrap().turns, 5);
+/// # Ok::<_, protocol::builder::Invalid>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Builder {
     name: String,
@@ -152,13 +246,13 @@ impl Builder {
     /// Permits a handoff; its description is the target's.
     #[must_use]
     pub fn add(self, source: impl Into<String>, target: impl Into<String>) -> Self {
-        self.add_handoff(source, HandoffSpec { to: target.into(), ..HandoffSpec::default() })
+        self.add_handoff(source, HandoffSpec::to(target))
     }
 
     /// Permits a handoff and says when to use it.
     #[must_use]
     pub fn add_described(self, source: impl Into<String>, target: impl Into<String>, description: impl Into<String>) -> Self {
-        self.add_handoff(source, HandoffSpec { to: target.into(), when: Some(description.into()), ..HandoffSpec::default() })
+        self.add_handoff(source, HandoffSpec::to(target).when(description))
     }
 
     /// Permits several handoffs of one agent: targets, and when to use them.
@@ -198,8 +292,8 @@ impl Builder {
 
     /// A toolset that is no code, by the name that agents use.
     #[must_use]
-    pub fn toolset(mut self, name: impl Into<String>, toolset: ToolsetSpec) -> Self {
-        self.spec.tools.insert(name.into(), toolset);
+    pub fn toolset(mut self, name: impl Into<String>, toolset: impl Into<ToolsetSpec>) -> Self {
+        self.spec.tools.insert(name.into(), toolset.into());
         self
     }
 
@@ -217,11 +311,66 @@ impl Builder {
         self
     }
 
+    /// Agents go on by themselves where they would ask the caller.
+    #[must_use]
+    pub fn autonomous(mut self, autonomous: AutonomousSpec) -> Self {
+        self.spec.human.get_or_insert_default().autonomous = Some(autonomous);
+        self
+    }
+
+    /// JSON Schema of what a conversation begins with: then it begins with a value, not with a text.
+    #[must_use]
+    pub fn input(mut self, schema: Json) -> Self {
+        self.spec.input = Some(schema);
+        self
+    }
+
+    /// A conversation begins with a value of this type.
+    #[must_use]
+    pub fn input_of<T: JsonSchema>(self) -> Self {
+        self.input(schema_of::<T>())
+    }
+
+    /// JSON Schema of what a conversation ends with.
+    #[must_use]
+    pub fn output(mut self, schema: Json) -> Self {
+        self.spec.output = Some(schema);
+        self
+    }
+
+    /// A conversation ends with a value of this type.
+    #[must_use]
+    pub fn output_of<T: JsonSchema>(self) -> Self {
+        self.output(schema_of::<T>())
+    }
+
+    /// Ends a conversation well when an agent's answer without a transfer matches: a CEL expression over `text`, `agent`
+    /// and `metadata`.
+    #[must_use]
+    pub fn terminate_when(mut self, condition: impl Into<String>) -> Self {
+        self.spec.terminate_when = Some(condition.into());
+        self
+    }
+
+    /// Another agent goes on where one cannot.
+    #[must_use]
+    pub fn fallback_agent(mut self, agent: impl Into<String>) -> Self {
+        self.spec.fallback = Some(FallbackSpec { agent: Some(agent.into()), human: None });
+        self
+    }
+
+    /// A person is asked what to do where an agent cannot go on.
+    #[must_use]
+    pub fn fallback_human(mut self, audience: Audience) -> Self {
+        self.spec.fallback = Some(FallbackSpec { human: Some(audience), agent: None });
+        self
+    }
+
     /// The orchestration.
     ///
     /// # Errors
     /// Everything that is wrong with it; the paths are those of the file form.
-    pub fn build(mut self) -> Result<Checked, Vec<Problem>> {
+    pub fn build(mut self) -> Result<Checked, Invalid> {
         if !self.code_tools.is_empty() {
             let toolset = self.spec.tools.entry(CODE_TOOLSET.to_owned()).or_default();
             toolset.code.get_or_insert_default().tools.append(&mut self.code_tools);
@@ -237,14 +386,23 @@ impl Builder {
             Manifest { api_version: ApiVersion::default(), kind: Kind::default(), metadata: Metadata { name: self.name }, spec: self.spec };
         match manifest.check() {
             Ok(checked) if self.problems.is_empty() => Ok(checked),
-            Ok(_) => Err(self.problems),
-            Err(found) => Err(self.problems.into_iter().chain(found).collect()),
+            Ok(_) => Err(Invalid(self.problems)),
+            Err(found) => Err(Invalid(self.problems.into_iter().chain(found).collect())),
         }
     }
 
     fn refuse(&mut self, agent: &str, message: String) {
         self.problems.push(Problem { place: None, path: KeyPath::of(["spec", "agents"]).key(agent), message });
     }
+}
+
+/// The schema of a type, without references where it is not recursive.
+fn schema_of<T: JsonSchema>() -> Json {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.meta_schema = None;
+        settings.inline_subschemas = true;
+    });
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 #[cfg(test)]

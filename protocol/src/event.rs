@@ -96,7 +96,7 @@ events! {
     Replied = "replied",
     /// An approval or in-doubt request was decided.
     Decided = "decided",
-    /// A person took a desk's request.
+    /// A person took a desk's request, or put it back.
     Claimed = "claimed",
     /// A person's message fenced the running turn off.
     Interrupted = "interrupted",
@@ -430,8 +430,34 @@ pub struct Asked {
 pub struct Replied {
     /// The question it answers.
     pub request: RequestId,
-    /// The answer.
+    /// The answer; with an action its reason, or the summary.
     pub text: String,
+    /// What a person at a desk does, where they do not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<DeskAction>,
+    /// Who answered, where it is not the caller.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+}
+
+impl Replied {
+    /// A plain answer.
+    pub fn new(request: RequestId, text: impl Into<String>) -> Self {
+        Self { request, text: text.into(), action: None, by: String::new() }
+    }
+}
+
+/// What a person at a desk may do besides answering: what an agent's model may. The agent's worker carries it out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeskAction {
+    /// Hands the conversation over.
+    Transfer {
+        /// To whom.
+        to: AgentName,
+    },
+    /// Ends the conversation, well.
+    Complete,
 }
 
 /// A typed decision.
@@ -473,7 +499,7 @@ pub struct Decided {
 pub struct Claimed {
     /// The request.
     pub request: RequestId,
-    /// Who serves it now.
+    /// Who serves it now; nobody any more, where it is empty.
     pub by: String,
 }
 

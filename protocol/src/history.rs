@@ -3,7 +3,7 @@
 
 use crate::conversation::Conversation;
 use crate::entry::Entry;
-use crate::event::{Call, Continuation, Event, HistoryOption, Message, Responded, Role, Verdict};
+use crate::event::{Call, Continuation, Event, HistoryOption, Message, Replied, Responded, Role, Verdict, failure};
 use crate::ids::{AgentName, Writer};
 use crate::orchestration::Orchestration;
 
@@ -69,6 +69,8 @@ pub fn project(orchestration: &Orchestration, conversation: &Conversation, agent
             // What answers a question that was not asked any more stands behind it: see `Continued`.
             Event::Said(_) if answers_next(later) => {}
             Event::Said(said) => messages.push(user(&said.text)),
+            // What people at a desk say, the agent says that they play.
+            Event::Replied(reply) if is_of_desk(orchestration, conversation, reply) => {}
             Event::Replied(reply) => messages.push(user(&reply.text)),
             Event::Interrupted(interrupted) => messages.push(user(&interrupted.text)),
             Event::Continued(continued) => match continued.because {
@@ -84,6 +86,8 @@ pub fn project(orchestration: &Orchestration, conversation: &Conversation, agent
                 }
                 None => {}
             },
+            // Its answer was to be the result and was none: what is wrong with it was told to nobody else.
+            Event::Warned(warned) if **from == me && warned.code == failure::OUTPUT_INVALID => messages.push(user(&warned.detail)),
             Event::Transferred(transfer) if transfer.to == *agent => {
                 let name = from.agent().map(|speaker| orchestration.display_name(speaker));
                 let said = |text: String| PromptMessage::Assistant { name: name.map(str::to_owned), text, calls: Vec::new() };
@@ -119,6 +123,13 @@ pub fn project(orchestration: &Orchestration, conversation: &Conversation, agent
 
 fn user(text: &str) -> PromptMessage {
     PromptMessage::User { text: text.to_owned() }
+}
+
+/// Whether a reply is that of the people who play the agent that asked.
+fn is_of_desk(orchestration: &Orchestration, conversation: &Conversation, reply: &Replied) -> bool {
+    let entry = usize::try_from(reply.request.ordinal).ok().and_then(|place| conversation.entries().get(place));
+    let asker = entry.and_then(|entry| entry.head.subject.from.agent()).and_then(|agent| orchestration.agent(agent));
+    matches!(conversation.event(reply.request), Some(Event::Asked(asked)) if asker.is_some_and(|asker| asker.is_played_at(&asked.audience)))
 }
 
 fn opening_message(message: &Message) -> PromptMessage {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::builder::AgentDef;
 use crate::event::{
-    Asked, Audience, Continued, Intended, Interrupted, Json, Reassigned, Replied, RequestKind, Returned, Said, Transferred,
+    Asked, Audience, Continued, Intended, Interrupted, Json, Reassigned, Replied, RequestKind, Returned, Said, Transferred, failure,
 };
 use crate::ids::EventId;
 use crate::manifest::ModelSpec;
@@ -159,7 +159,7 @@ fn case_19_roles_and_names() {
     let mut walk = Walk::open(input, true);
     walk.write(Class::Ask, Writer::Agent(agent("triage")), vec![responded("which order?", &[]), asked()]);
     let request = EventId { ordinal: 1, index: 1 };
-    person(&mut walk, to(&agent("triage")), Replied { request, text: "17".to_owned() });
+    person(&mut walk, to(&agent("triage")), Replied::new(request, "17"));
     hand_over(
         &mut walk,
         "refund",
@@ -312,6 +312,34 @@ fn an_answer_given_before_the_question_stands_behind_it() {
     ",
     );
     check(&walk, "refund", &[], &format!("{both}\nuser: hello?\nassistant TRIAGE: Thinking."));
+}
+
+#[test]
+fn only_the_agent_whose_result_was_refused_is_told_so() {
+    let mut walk = opened();
+    let warned = |code: &'static str| Event::from(crate::event::Warned { code: code.into(), detail: "Not JSON.".to_owned() });
+    let me = Writer::Agent(agent("triage"));
+    walk.write(Class::Note, me, vec![responded("seven", &[]), warned(failure::OUTPUT_INVALID), warned("fallback")]);
+    check(
+        &walk,
+        "triage",
+        &[],
+        "
+        system: Be kind.
+        user: help
+        assistant me: seven
+        user: Not JSON.
+    ",
+    );
+    check(
+        &walk,
+        "refund",
+        &[],
+        "
+        user: help
+        assistant TRIAGE: seven
+    ",
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 pub mod brief;
 pub mod builder;
+pub mod condition;
 pub mod conversation;
 pub mod entry;
 pub mod event;

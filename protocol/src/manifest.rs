@@ -23,10 +23,11 @@ mod yaml;
 pub use self::names::kebab;
 pub use self::problem::{KeyPath, Place, Problem, Step};
 pub use self::seconds::{InvalidDuration, Seconds};
-pub use self::source::parse;
+pub use self::source::{parse, parse_script};
 pub use self::spec::{
-    AgentSpec, ApiVersion, CodeSpec, CodeToolSpec, HandoffSpec, HttpSpec, HttpToolSpec, HumanSpec, Kind, LimitsSpec, Manifest, Metadata,
-    Method, ModelSpec, Provider, ScalingSpec, Spec, TemplateSpec, TemplateToolSpec, ToolsFrom, ToolsetSpec, WorkerSpec,
+    AgentSpec, Api, ApiVersion, AutonomousSpec, CodeSpec, CodeToolSpec, DeskSpec, FallbackSpec, HandoffSpec, HttpSpec, HttpToolSpec,
+    HumanSpec, Kind, LimitsSpec, Manifest, McpSpec, Metadata, Method, ModelSpec, NatsSpec, NatsToolSpec, OpenapiSpec, Provider, RemoteSpec,
+    ScalingSpec, Spec, TemplateSpec, TemplateToolSpec, ToolsFrom, ToolsetSpec, WorkerSpec,
 };
 pub use self::yaml::{DEPTH_MAX, FILE_BYTES_MAX};
 

@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 
 use crate::event::{Audience, Effect, HistoryOption, InDoubt, Json};
 use crate::ids::{AgentName, OrchestrationName, Revision};
-use crate::manifest::Manifest;
+use crate::manifest::{Api, Manifest};
 
 /// The tool by which a model ends the conversation.
 pub const COMPLETE_TASK: &str = "complete_task";
 /// What the names of transfer tools begin with.
 pub const TRANSFER_PREFIX: &str = "transfer_to_";
+
+/// What the expression that ends a conversation may use.
+pub const TERMINATE_VARIABLES: [&str; 3] = ["agent", "metadata", "text"];
 
 /// A checked definition. Made by [`Manifest::check`] and by [`Builder`](crate::builder::Builder), never changed by being used.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +25,20 @@ pub struct Orchestration {
     pub(crate) models: BTreeMap<String, Model>,
     pub(crate) limits: Limits,
     pub(crate) human: Human,
+    pub(crate) input: Option<Json>,
+    pub(crate) output: Option<Json>,
+    pub(crate) terminate_when: Option<String>,
+    pub(crate) fallback: Option<Fallback>,
     pub(crate) manifest: Manifest,
+}
+
+/// Who goes on where an agent cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// A person is asked.
+    Human(Audience),
+    /// Another agent is handed the conversation.
+    Agent(AgentName),
 }
 
 /// A role: instructions, tools and handoffs.
@@ -36,14 +52,50 @@ pub struct Agent {
     pub description: String,
     /// What its model is told.
     pub instructions: String,
-    /// The key of its model in [`Orchestration::model`].
-    pub model: String,
+    /// Who plays it.
+    pub player: Player,
     /// Its tools, transfers and `complete_task` not among them.
     pub tools: Vec<Tool>,
     /// Whom it may hand the conversation to.
     pub handoffs: Vec<Handoff>,
     /// Turns that one worker process runs at once.
     pub concurrency: usize,
+}
+
+impl Agent {
+    /// Whether those whom `audience` names play this agent.
+    pub fn is_played_at(&self, audience: &Audience) -> bool {
+        matches!((&self.player, audience), (Player::Desk { name, .. }, Audience::Desk(desk)) if name == desk)
+    }
+}
+
+/// Who plays an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Player {
+    /// A model, by its key in [`Orchestration::model`].
+    Model(String),
+    /// People at a desk.
+    Desk {
+        /// The desk's name: requests go to `desk:<name>`.
+        name: String,
+        /// How long a request may wait there, in seconds.
+        timeout_secs: u64,
+    },
+    /// A service of somebody else's.
+    Remote(Remote),
+}
+
+/// See [`Player::Remote`]. `${VAR}` in URL and headers is resolved in the worker's environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Where it is asked.
+    pub url: String,
+    /// Sent along.
+    pub headers: BTreeMap<String, String>,
+    /// Wall time of one request, in seconds.
+    pub timeout_secs: u64,
+    /// Retries of a request that failed before it answered.
+    pub retries: u32,
 }
 
 /// A permitted edge.
@@ -53,6 +105,8 @@ pub struct Handoff {
     pub to: AgentName,
     /// When to use it: the description of the transfer tool; never empty.
     pub when: String,
+    /// A CEL expression over the conversation's metadata: where it does not hold, there is no such edge.
+    pub condition: Option<String>,
     /// What the target sees of the source's tools.
     pub history: HistoryOption,
     /// JSON Schema of the payload, where the edge has one.
@@ -93,18 +147,69 @@ pub enum ToolSource {
     /// A Rust function registered with the worker under the tool's name.
     Code,
     /// An HTTP service; `${VAR}` in the texts is resolved in the worker's environment.
-    Http {
-        /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
-        method: String,
-        /// May hold `{argument}` placeholders; the other arguments become the query (GET, DELETE) or a JSON body.
-        url: String,
-        /// Sent along.
-        headers: BTreeMap<String, String>,
+    Http(HttpEndpoint),
+    /// A tool of an MCP server, under the same name there. What it takes and does, the server says.
+    Mcp {
+        /// Where.
+        server: McpServer,
+        /// Whether the definition says what a repeated run may do; if not, the server's hints do.
+        is_effect_said: bool,
+    },
+    /// A NATS service: a request with the arguments as JSON.
+    Nats {
+        /// Where it answers.
+        subject: String,
     },
     /// A text with `{argument}` placeholders, for trying an orchestration out: nothing runs.
     Template {
         /// The result.
         reply: String,
+    },
+}
+
+/// See [`ToolSource::Http`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HttpEndpoint {
+    /// `GET`, `HEAD`, `POST`, `PUT`, `PATCH` or `DELETE`.
+    pub method: String,
+    /// May hold `{argument}` placeholders.
+    pub url: String,
+    /// Sent along.
+    pub headers: BTreeMap<String, String>,
+    /// Where arguments go that have no placeholder. Those that are not named here become the query (GET, HEAD, DELETE) or fields of a
+    /// JSON body.
+    pub places: BTreeMap<String, Place>,
+}
+
+/// A place in an HTTP request, under the name that it has there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The query.
+    Query(String),
+    /// A header.
+    Header(String),
+    /// A field of the JSON body.
+    Field(String),
+    /// The whole JSON body.
+    Body,
+}
+
+/// Where an MCP server is. `${VAR}` in the texts is resolved in the worker's environment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum McpServer {
+    /// At an address, over streamable HTTP.
+    Http {
+        /// The address.
+        url: String,
+        /// Sent along.
+        headers: BTreeMap<String, String>,
+    },
+    /// A child process of the worker.
+    Child {
+        /// The program and its arguments.
+        command: Vec<String>,
+        /// What its environment has besides the worker's.
+        env: BTreeMap<String, String>,
     },
 }
 
@@ -121,6 +226,8 @@ pub enum Model {
 /// See [`Model::Endpoint`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
+    /// Which of OpenAI's interfaces it is asked by.
+    pub api: Api,
     /// The provider, for traces: `openai`, `azure`, `ollama`, `vllm`, …
     pub provider: String,
     /// The model's (or Azure deployment's) name.
@@ -207,12 +314,23 @@ impl Default for Limits {
 }
 
 /// How people take part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Human {
     /// What happens to a message while an agent works.
     pub on_message: OnMessage,
     /// Whether a reply goes to the start agent rather than to the one that asked.
     pub return_to_start: bool,
+    /// How agents go on by themselves where they would ask the caller.
+    pub autonomous: Option<Autonomous>,
+}
+
+/// How agents go on by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Autonomous {
+    /// How often in a row, before the caller is asked after all.
+    pub turns: u32,
+    /// What the agent is told instead of a reply.
+    pub prompt: String,
 }
 
 /// What happens to a person's message while an agent works.
@@ -272,6 +390,26 @@ impl Orchestration {
     /// How people take part.
     pub const fn human(&self) -> &Human {
         &self.human
+    }
+
+    /// JSON Schema of what a conversation begins with, if not with anything.
+    pub const fn input(&self) -> Option<&Json> {
+        self.input.as_ref()
+    }
+
+    /// JSON Schema of what a conversation ends with, if not with a text.
+    pub const fn output(&self) -> Option<&Json> {
+        self.output.as_ref()
+    }
+
+    /// The CEL expression that ends a conversation where an agent's answer matches.
+    pub fn terminate_when(&self) -> Option<&str> {
+        self.terminate_when.as_deref()
+    }
+
+    /// Who goes on where an agent cannot.
+    pub const fn fallback(&self) -> Option<&Fallback> {
+        self.fallback.as_ref()
     }
 
     /// The file form it was made from, with files inlined.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::brief::{Brief, Phase};
-use crate::event::RequestKind;
+use crate::event::{Audience, RequestKind};
 use crate::ids::{AgentName, ConversationId, Ordinal, ProcessId, RequestId, Revision};
 
 /// The verbs.
@@ -26,7 +26,7 @@ pub struct ShowQuery {
     pub conversation: ConversationId,
 }
 
-/// Asks for conversations, newest activity first.
+/// Asks for conversations, newest activity first; with an audience as a queue, the oldest request first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListQuery {
     /// Only those that this agent owns.
@@ -38,6 +38,9 @@ pub struct ListQuery {
     /// Only those in which nothing has happened for so many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_secs: Option<u64>,
+    /// Only those in which these people are asked something.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<Audience>,
     /// At most so many, and at most [`LISTED_MAX`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<usize>,
@@ -61,6 +64,9 @@ pub struct Shown {
     pub last_ms: u64,
     /// When it was opened, likewise.
     pub opened_ms: u64,
+    /// By when each open request must be answered, likewise; as far as whoever shows it knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub due: Vec<(RequestId, u64)>,
     /// The trace of its last entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
@@ -116,7 +122,7 @@ pub struct ForwardedRequest {
     /// What is asked.
     pub kind: RequestKind,
     /// Of whom.
-    pub audience: crate::event::Audience,
+    pub audience: Audience,
     /// By whom.
     pub agent: AgentName,
 }

@@ -6,8 +6,8 @@ use crate::brief::{Fixed, Phase};
 use crate::conversation::{Conversation, Draft, Prepared};
 use crate::entry::Trace;
 use crate::event::{
-    Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, Effect, Erased,
-    Event, Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Json, Message, Opened, Reassigned,
+    Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, DeskAction, Effect,
+    Erased, Event, Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Json, Message, Opened, Reassigned,
     Redispatched, Replied, RequestKind, Responded, Returned, Role, Said, SetAside, Snapshotted, Taken, Transferred, Verdict, Warned,
 };
 use crate::ids::{AgentName, EntryId, Hash, RequestId, Revision, Seq, Writer};
@@ -304,7 +304,15 @@ impl Walk {
             2 | 3 if !is_callers => self.write(Class::In, Writer::Gateway, vec![Said { text: dice.text() }.into()]),
             _ if request.kind == RequestKind::Question => {
                 let owner = self.owner();
-                self.write(to(&owner), Writer::Gateway, vec![Replied { request: request.id, text: dice.text() }.into()]);
+                let mut reply = Replied::new(request.id, dice.text());
+                if request.is_at_desk() && dice.flip() {
+                    reply.by = dice.text();
+                    reply.action = dice.flip().then(|| match dice.flip() {
+                        true => DeskAction::Complete,
+                        false => DeskAction::Transfer { to: agent(AGENTS[dice.roll(3)]) },
+                    });
+                }
+                self.write(to(&owner), Writer::Gateway, vec![reply.into()]);
             }
             _ => self.decide(request.id, request.kind, requests.len() == 1, dice),
         }

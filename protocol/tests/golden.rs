@@ -13,9 +13,10 @@ use protocol::brief::Fixed;
 use protocol::conversation::{Conversation, Draft, Partial};
 use protocol::entry::Trace;
 use protocol::event::{
-    Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, Effect, Erased,
-    Event, Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Message as InputMessage, Opened, Reassigned,
-    Redispatched, Replied, RequestKind, Responded, Returned, Role, Said, SetAside, Snapshotted, Taken, Transferred, Usage, Verdict, Warned,
+    Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, DeskAction, Effect,
+    Erased, Event, Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Message as InputMessage, Opened,
+    Reassigned, Redispatched, Replied, RequestKind, Responded, Returned, Role, Said, SetAside, Snapshotted, Taken, Transferred, Usage,
+    Verdict, Warned,
 };
 use protocol::ids::{EntryId, EventId, Hash, ProcessId, Revision, Seq};
 use protocol::subject::Class;
@@ -60,7 +61,7 @@ fn others_events() -> Vec<Event> {
     vec![
         Opened { input: vec![system, message], value, metadata, human: true }.into(),
         Said { text: "Hello?".to_owned() }.into(),
-        Replied { request: REQUEST, text: "17".to_owned() }.into(),
+        Replied::new(REQUEST, "17").into(),
         Decided { request: REQUEST, verdict: Verdict::Approved, arguments_hash, note, by: by.clone() }.into(),
         Claimed { request: REQUEST, by: by.clone() }.into(),
         Interrupted { text: "Wait.".to_owned() }.into(),
@@ -121,6 +122,19 @@ fn check_events() {
 #[test]
 fn every_kind_is_written_as_ever_and_read_back() {
     check_events();
+}
+
+/// A reply of a person at a desk says more than a caller's, which is written as ever: see `event-replied.bin`.
+#[test]
+fn what_a_desk_does_is_written_as_ever_and_read_back() {
+    let to = "refund".parse().unwrap();
+    for (name, action) in [("desk-transfers.bin", DeskAction::Transfer { to }), ("desk-completes.bin", DeskAction::Complete)] {
+        let reply = Replied { action: Some(action), by: "ann".to_owned(), ..Replied::new(REQUEST, "Not ours.") };
+        let record = Record { events: vec![reply.into()], state: State::default() };
+        check(name, &record.encode().unwrap());
+        let golden = fs::read(directory().join(name)).unwrap();
+        assert_eq!(Record::decode(&Bytes::from(golden)).unwrap(), record, "{name}");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use protocol::event::{Audience, Effect, HistoryOption, InDoubt};
 use protocol::ids::{AgentName, Revision};
 use protocol::manifest::{self, Checked, DEPTH_MAX, FILE_BYTES_MAX, Problem};
-use protocol::orchestration::{Model, OnMessage, Orchestration, ScriptLine, Tool, ToolSource};
+use protocol::orchestration::{HttpEndpoint, Model, OnMessage, Orchestration, ScriptLine, Tool, ToolSource};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -415,7 +415,7 @@ fn tools_know_what_running_twice_may_do() {
         [Effect::SideEffect, Effect::ReadOnly, Effect::ReadOnly, Effect::SideEffect, Effect::ReadOnly]
     );
     let get_order = tool(&orchestration, "refund", "get_order");
-    let ToolSource::Http { method, url, headers } = &get_order.source else { panic!("an HTTP tool") };
+    let ToolSource::Http(HttpEndpoint { method, url, headers, .. }) = &get_order.source else { panic!("an HTTP tool") };
     assert_eq!((method.as_str(), url.as_str()), ("GET", "${SHOP_URL:-https://shop.example/}/orders/{id}"));
     assert_eq!((headers["Authorization"].as_str(), get_order.timeout_secs), ("Bearer ${SHOP_TOKEN}", 30));
     let cancel = tool(&orchestration, "refund", "cancel_order");

@@ -7,3 +7,5 @@ pub mod nats;
 pub mod processes;
 pub mod sample;
 pub mod service;
+pub mod stage;
+pub mod tooling;

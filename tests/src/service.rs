@@ -7,6 +7,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
+use protocol::event::Call;
 use serde_json::{Value as Json, json};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -95,6 +96,22 @@ impl Request {
         self.complete(&json!({ "role": "assistant", "content": null, "tool_calls": [call] }), "tool_calls");
     }
 
+    /// Answers as a model that says something and calls tools, whichever of it there is.
+    pub fn respond_as_model(self, text: &str, calls: &[Call]) {
+        let call =
+            |call: &Call| json!({ "id": call.id, "type": "function", "function": { "name": call.name, "arguments": call.arguments } });
+        let mut message = json!({ "role": "assistant", "content": text });
+        if !calls.is_empty() {
+            message["tool_calls"] = calls.iter().map(call).collect();
+        }
+        self.complete(&message, if calls.is_empty() { "stop" } else { "tool_calls" });
+    }
+
+    /// Answers that it cannot be done.
+    pub fn refuse(self, status: StatusCode, body: &Json) {
+        self.respond((status, axum::Json(body)).into_response());
+    }
+
     /// Begins to answer as a model that speaks piece by piece.
     pub fn stream(self) -> Stream {
         let (sender, mut receiver) = mpsc::unbounded_channel();
@@ -136,6 +153,17 @@ impl Stream {
         self.chunk(&json!({ "tool_calls": [call] }), Some("tool_calls"));
     }
 
+    /// Says what it cost, and nothing else: the last chunk of a provider that was asked for it.
+    pub fn usage(&self, input: u64, output: u64) {
+        let usage = json!({ "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output });
+        self.send(&json!({ "id": "c", "object": "chat.completion.chunk", "created": 0, "model": "test", "choices": [], "usage": usage }));
+    }
+
+    /// Says that the answer is complete; more about it may follow.
+    pub fn stop(&self) {
+        self.chunk(&json!({}), Some("stop"));
+    }
+
     /// Ends the answer.
     pub fn end(self) {
         self.chunk(&json!({}), Some("stop"));
@@ -143,7 +171,10 @@ impl Stream {
 
     fn chunk(&self, delta: &Json, finish_reason: Option<&str>) {
         let choice = json!({ "index": 0, "delta": delta, "finish_reason": finish_reason });
-        let chunk = json!({ "id": "c", "object": "chat.completion.chunk", "created": 0, "model": "test", "choices": [choice] });
+        self.send(&json!({ "id": "c", "object": "chat.completion.chunk", "created": 0, "model": "test", "choices": [choice] }));
+    }
+
+    fn send(&self, chunk: &Json) {
         self.0.send(format!("data: {chunk}\n\n").into()).expect("somebody to read the answer");
     }
 

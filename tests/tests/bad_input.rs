@@ -225,6 +225,15 @@ async fn a_server_without_jetstream_is_refused_by_that_name() {
 }
 
 #[tokio::test]
+async fn a_broker_without_memory_for_its_clock_is_refused_with_the_way_out() {
+    // As the official Helm chart configures it, unless told otherwise.
+    let account = "accounts { A { jetstream: { max_mem: 0, max_file: 1GB }, users: [{ user: a, password: a }] } }\nno_auth_user: a";
+    let server = nats::server_with(|config| config.extra = account.to_owned()).await;
+    let coordinator = command(&["coordinator", "--manifest", text(&manifest()), "--nats", server.url()]).await;
+    says(&failure(1, coordinator).await, &["no memory left", "`max_memory_store`", "`max_mem`"]);
+}
+
+#[tokio::test]
 async fn an_orchestration_that_nobody_provisioned_is_named() {
     let server = nats::server().await;
     for arguments in [&["run", "Hello"][..], &["show", "c1"], &["cancel", "c1"], &["list"]] {

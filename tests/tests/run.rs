@@ -134,6 +134,30 @@ async fn a_conversation_without_more_replies_waits_and_is_gone_on_with() {
 }
 
 #[tokio::test]
+async fn whoever_comes_back_reads_what_was_said_and_the_slower_one_is_told() {
+    let data = tempfile::tempdir().unwrap();
+    let dev = support(data.path()).await;
+    let first = lines(&dev, &["run", TASK, "--replies", &some_replies(data.path(), 1)]).await;
+    let conversation = first[0]["conversation"].as_str().unwrap().to_owned();
+
+    let mut slow = Process::start(dev.command(&["run", "--conversation", &conversation]).await);
+    for said in [&format!("User: {TASK}")[..], SAMPLE[0], SAMPLE[1], SAMPLE[2]] {
+        assert_eq!(slow.line(": ").await, said);
+    }
+    let replies = some_replies(data.path(), 6);
+    let rest = data.path().join("rest.txt");
+    std::fs::write(&rest, std::fs::read_to_string(&replies).unwrap().lines().skip(1).collect::<Vec<_>>().join("\n")).unwrap();
+    let (stdout, _) =
+        success(&output(dev.command(&["run", "--conversation", &conversation]).await.args(["--replies", rest.to_str().unwrap()])).await);
+    assert_eq!(stdout.lines().collect::<Vec<_>>(), [&[&format!("User: {TASK}")[..]], SAMPLE].concat(), "nothing twice");
+    slow.line("there is nothing to answer here any more: somebody else has answered it").await;
+    slow.line(SAMPLE.last().unwrap()).await;
+    let (status, seen) = slow.end().await;
+    // What is told and what is said come by two streams, and so in any order.
+    assert!(status.success() && SAMPLE.iter().all(|line| seen.contains(line)), "{seen}");
+}
+
+#[tokio::test]
 async fn conversations_are_listed_shown_and_called_off() {
     let data = tempfile::tempdir().unwrap();
     let dev = support(data.path()).await;

@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::{Driver, content};
 use crate::catalog;
 use crate::live::LiveAnswer;
-use crate::model::{ModelError, Request};
+use crate::model::{ModelError, Request, Tokens};
 use crate::role::Role;
 use crate::tools::ToolCall;
 use crate::turn::{Run, Turn};
@@ -21,19 +21,22 @@ use crate::turn::{Run, Turn};
 const TOOL_SECS: u64 = 60;
 
 impl Driver {
-    pub(super) async fn ask_model(&self, role: &Role, request: Request, epoch: Seq, answer: u32) -> Result<Responded, ModelError> {
+    /// One answer of the model, the `answer`-th of its turn that people may watch while it is written; none, if they may not.
+    pub(super) async fn ask_model(&self, role: &Role, request: Request, epoch: Seq, answer: Option<u32>) -> Result<Responded, ModelError> {
         let conversation = request.conversation.as_str();
         let span = spans::chat(role.model.provider(), role.model.name(), self.agent.as_str(), conversation);
         spans::content(&span, keys::INPUT_MESSAGES, || content::input(&request.messages));
-        let mut tokens = LiveAnswer {
+        let mut live = answer.map(|answer| LiveAnswer {
             speaker: self.speaker.clone(),
             subject: subject::live(&self.orchestration, &self.agent, &request.conversation),
             process: self.process.clone(),
             epoch,
             answer,
             index: 0,
-        };
-        let result = role.model.respond(&request, &mut tokens).instrument(span.clone()).await;
+        });
+        let mut nobody = ();
+        let tokens: &mut dyn Tokens = live.as_mut().map_or(&mut nobody, |live| live);
+        let result = role.model.respond(&request, tokens).instrument(span.clone()).await;
         match &result {
             Ok(response) => {
                 let usage = response.usage.unwrap_or_default();

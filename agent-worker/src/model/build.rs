@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use protocol::orchestration::{Model as Definition, Orchestration};
+use protocol::orchestration::{Model as Definition, Orchestration, Player};
 
 use super::Model;
 pub use super::connection::http_client;
+use super::desk::Desk;
 use super::environment::{Environment, MissingVariable};
 use super::openai::OpenAi;
+use super::remote::RemoteAgent;
 use super::scripted::Scripted;
 
 /// Why a model of a definition cannot be asked by this worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
+    /// This version cannot play it.
+    #[error("this version cannot play {0}")]
+    Unsupported(&'static str),
     /// The definition names a model that it does not have.
     #[error("the definition has no model `{0}`")]
     UnknownModel(String),
@@ -39,6 +44,14 @@ pub enum ConfigError {
         /// The variable.
         missing: MissingVariable,
     },
+    /// The service that plays an agent cannot be asked.
+    #[error("the remote agent's {place}: {problem}")]
+    Remote {
+        /// Which text.
+        place: String,
+        /// What is wrong with it, and the way out.
+        problem: String,
+    },
     /// Something that cannot be used as what it is.
     #[error("the model `{model}`, {place}: {problem}")]
     Invalid {
@@ -51,18 +64,22 @@ pub enum ConfigError {
     },
 }
 
-/// The model that the definition has under `key`, and an announcement for people when another one stands in for it because this
+/// Who plays an agent: the model that the definition has for it, and an announcement for people when another one stands in for it because this
 /// worker has neither a key nor a base URL.
 ///
 /// # Errors
 /// [`ConfigError`], which says what to set or to change.
 pub fn build(
-    key: &str,
+    player: &Player,
     orchestration: &Orchestration,
     environment: Environment<'_>,
     http: &reqwest::Client,
 ) -> Result<(Arc<dyn Model>, Option<String>), ConfigError> {
-    choose(key, |key| orchestration.model(key), environment, http)
+    match player {
+        Player::Model(key) => choose(key, |key| orchestration.model(key), environment, http),
+        Player::Desk { name, .. } => Ok((Arc::new(Desk(name.clone())), None)),
+        Player::Remote(remote) => Ok((Arc::new(RemoteAgent::new(remote, environment, http.clone())?), None)),
+    }
 }
 
 fn choose<'a>(

@@ -1,56 +1,59 @@
-//! A model behind any endpoint that speaks OpenAI's Chat Completions. Only here and below is async-openai used.
+//! A model behind any endpoint that speaks OpenAI's Chat Completions or Responses. Only here and below is async-openai used.
 
-mod answer;
+mod chat;
 mod exchange;
-mod fault;
+mod fit;
+mod responses;
 mod target;
 #[cfg(test)]
 mod tests;
-mod wire;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
+use async_openai::error::OpenAIError;
 use async_trait::async_trait;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use protocol::event::{Json, Responded};
+use protocol::manifest::Api;
 use protocol::orchestration::Endpoint;
-use tokio::time::{sleep, timeout};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
+use super::attempts::{Attempts, Bounds};
 use super::build::ConfigError;
 use super::environment::Environment;
+use super::fault::Fault;
 use super::{Model, ModelError, Request, Tokens};
-use answer::{Answer, Chunk};
 use exchange::Exchange;
-use fault::Fault;
 use target::Target;
-
-/// The longest pause that is waited for within a turn.
-const WAIT_MAX: Duration = Duration::from_secs(5);
-/// How long a model that has begun to write may be silent. Before that it may think for as long as the whole request may take.
-const IDLE_MAX: Duration = Duration::from_secs(60);
-/// The pause before the first retry is up to this long, doubling up to [`WAIT_MAX`].
-const BACKOFF_FIRST: Duration = Duration::from_millis(250);
 
 /// See the module.
 pub struct OpenAi {
-    provider: String,
+    endpoint: Endpoint,
     target: Arc<Target>,
     http: reqwest::Client,
-    stream: bool,
-    parameters: BTreeMap<String, Json>,
     bounds: Bounds,
 }
 
-/// How long, and how often.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    request: Duration,
-    idle: Duration,
-    backoff: Duration,
-    retries: u32,
+/// How an interface's answers are put together.
+trait Reading {
+    /// What a stream consists of.
+    type Event: DeserializeOwned + Send + 'static;
+
+    /// Whether the model has begun to write, after which it makes no long pauses.
+    fn has_begun(&self) -> bool;
+
+    /// Whether nothing that matters can follow, whatever the connection does.
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    /// Takes the next event in; text goes to `tokens`, too.
+    fn take(&mut self, event: Self::Event, tokens: &mut dyn Tokens) -> Result<(), Fault>;
+
+    /// The response, when there is nothing more to come. `seen` is the number of the prompt's messages.
+    fn finish(self, seen: usize) -> Result<Responded, Fault>;
 }
 
 impl OpenAi {
@@ -61,61 +64,67 @@ impl OpenAi {
     /// [`ConfigError`], which says what to set or to change.
     pub fn new(endpoint: &Endpoint, environment: Environment<'_>, http: reqwest::Client) -> Result<Self, ConfigError> {
         let target = Target::new(endpoint, environment)?;
-        if let Some(name) = wire::RESERVED.iter().find(|name| endpoint.parameters.contains_key(**name)) {
+        let reserved = match endpoint.api {
+            Api::Chat => chat::RESERVED,
+            Api::Responses => responses::RESERVED,
+        };
+        if let Some(name) = reserved.iter().find(|name| endpoint.parameters.contains_key(**name)) {
             let problem = "Baton sets this field itself".to_owned();
             return Err(ConfigError::Invalid { model: target.model, place: format!("parameter `{name}`"), problem });
         }
-        Ok(Self {
-            provider: endpoint.provider.clone(),
-            target: Arc::new(target),
-            http,
-            stream: endpoint.stream,
-            parameters: endpoint.parameters.clone(),
-            bounds: Bounds {
-                request: Duration::from_secs(endpoint.timeout_secs.max(1)),
-                idle: IDLE_MAX,
-                backoff: BACKOFF_FIRST,
-                retries: endpoint.retries,
-            },
-        })
+        let bounds = Bounds::new(endpoint.timeout_secs, endpoint.retries);
+        Ok(Self { endpoint: endpoint.clone(), target: Arc::new(target), http, bounds })
     }
 
-    /// One attempt, as long as it takes.
+    fn body(&self, request: &Request) -> Json {
+        match self.endpoint.api {
+            Api::Chat => chat::body(request, &self.target.model, &self.endpoint),
+            Api::Responses => responses::body(request, &self.target.model, &self.endpoint),
+        }
+    }
+
+    /// One attempt, as long as it takes. A document that is not streamed arrives as a stream of one event.
     async fn attempt(&self, body: &Json, seen: usize, tokens: &mut dyn Tokens) -> Result<Responded, Fault> {
         let exchange = Exchange::new(self.http.clone(), Arc::clone(&self.target));
-        let (client, fault) = (exchange.client(), |error| exchange.fault(error));
-        // A document that is not streamed arrives as a stream of one event.
-        let mut events = client.chat().create_stream_byot::<_, Chunk>(body).await.map_err(fault)?;
-        let mut answer = Answer::of(&self.target);
-        loop {
-            // Until the model begins to write, only the time of the whole request counts.
-            let chunk = match answer.has_begun() {
-                true => timeout(self.bounds.idle, events.next()).await.map_err(|_| self.silence())?,
-                false => events.next().await,
-            };
-            match chunk {
-                Some(chunk) => answer.take(chunk.map_err(fault)?, tokens)?,
-                None => return answer.finish(seen),
+        let (client, fault) = (exchange.client(), |error: OpenAIError| exchange.fault(&error));
+        match self.endpoint.api {
+            Api::Chat => {
+                let events = client.chat().create_stream_byot(body).await.map_err(fault)?;
+                self.read(events, &exchange, chat::Chunks::of(&self.target), tokens).await?.finish(seen)
+            }
+            Api::Responses => {
+                let events = client.responses().create_stream_byot(body).await.map_err(fault)?;
+                self.read(events, &exchange, responses::Events::of(&self.target), tokens).await?.finish(seen)
             }
         }
     }
 
-    fn silence(&self) -> Fault {
-        Fault::passing(format!("{} fell silent for {:?} while it answered", self.target.shown, self.bounds.idle))
-    }
-
-    /// The pause before retry number `retry`, counted from 0: between nothing and twice as long each time, so that workers which failed
-    /// together do not come back together.
-    fn pause(&self, retry: u32, wait: Option<Duration>) -> Duration {
-        let most = self.bounds.backoff.saturating_mul(2_u32.saturating_pow(retry)).min(WAIT_MAX);
-        wait.unwrap_or_default() + most.mul_f64(fastrand::f64())
+    async fn read<R: Reading>(
+        &self,
+        mut events: impl Stream<Item = Result<R::Event, OpenAIError>> + Unpin,
+        exchange: &Exchange,
+        mut answer: R,
+        tokens: &mut dyn Tokens,
+    ) -> Result<R, Fault> {
+        while !answer.is_over() {
+            // Until the model begins to write, only the time of the whole request counts.
+            let event = match answer.has_begun() {
+                true => timeout(self.bounds.idle, events.next()).await.map_err(|_| self.bounds.silence(&self.target.peer))?,
+                false => events.next().await,
+            };
+            match event {
+                Some(event) => answer.take(event.map_err(|error| exchange.fault(&error))?, tokens)?,
+                None => break,
+            }
+        }
+        Ok(answer)
     }
 }
 
 #[async_trait]
 impl Model for OpenAi {
     fn provider(&self) -> &str {
-        &self.provider
+        &self.endpoint.provider
     }
 
     fn name(&self) -> &str {
@@ -123,78 +132,20 @@ impl Model for OpenAi {
     }
 
     async fn respond(&self, request: &Request, tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
-        let body = wire::body(request, &self.target.model, self.stream, &self.parameters);
-        let mut written = Written { tokens, any: false };
-        let mut retry = 0;
+        let body = self.body(request);
+        let mut attempts = Attempts::new(self.bounds, &self.target.peer, request, tokens);
         loop {
-            let attempt = timeout(self.bounds.request, self.attempt(&body, request.messages.len(), &mut written)).await;
-            let fault = match attempt {
-                Ok(Ok(response)) => return Ok(response),
-                Ok(Err(fault)) => fault,
-                Err(_) => Fault::passing(format!("no complete answer from {} within {:?}", self.target.shown, self.bounds.request)),
-            };
-            written.withdraw();
-            let (error, wait) = match fault {
-                Fault::Final(error) => return Err(error),
-                Fault::Passing { error, wait } => (error, wait),
-            };
-            if let Some(wait) = wait.filter(|wait| *wait > WAIT_MAX) {
-                return Err(ModelError::Later { wait, detail: detail(error) });
+            let attempt = self.attempt(&body, request.messages.len(), attempts.tokens());
+            let outcome = timeout(self.bounds.request, attempt).await;
+            if let Some(answer) = attempts.settle(outcome).await {
+                return answer;
             }
-            if retry >= self.bounds.retries {
-                return Err(after(retry, error));
-            }
-            let pause = self.pause(retry, wait);
-            tracing::warn!(agent = %request.agent, conversation = %request.conversation, model = self.target.model, %error, ?pause, "the model is asked again");
-            sleep(pause).await;
-            retry += 1;
         }
-    }
-}
-
-/// What the error says beyond its kind.
-fn detail(error: ModelError) -> String {
-    match error {
-        ModelError::Later { detail, .. } | ModelError::Unavailable(detail) | ModelError::Refused(detail) | ModelError::Garbled(detail) => {
-            detail
-        }
-    }
-}
-
-/// The last attempt's error, with how many there were.
-fn after(retries: u32, error: ModelError) -> ModelError {
-    match error {
-        ModelError::Unavailable(problem) if retries > 0 => ModelError::Unavailable(format!("{problem} (asked {} times)", retries + 1)),
-        other => other,
-    }
-}
-
-/// Passes text on, and knows whether an attempt that failed must take some back.
-struct Written<'a> {
-    tokens: &'a mut dyn Tokens,
-    any: bool,
-}
-
-impl Written<'_> {
-    fn withdraw(&mut self) {
-        if std::mem::take(&mut self.any) {
-            self.tokens.reset();
-        }
-    }
-}
-
-impl Tokens for Written<'_> {
-    fn text(&mut self, piece: &str) {
-        self.any = true;
-        self.tokens.text(piece);
-    }
-    fn reset(&mut self) {
-        self.withdraw();
     }
 }
 
 impl fmt::Debug for OpenAi {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OpenAi").field("provider", &self.provider).field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("OpenAi").field("provider", &self.endpoint.provider).field("target", &self.target).finish_non_exhaustive()
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use protocol::event::Call;
 use protocol::history::PromptMessage;
 use protocol::ids::ConversationId;
 use protocol::orchestration::Endpoint;
+use serde_json::json;
 
-use super::{Request, Tokens};
+use super::{Request, Tokens, ToolDefinition};
 
 /// Keeps every piece; a reset empties it.
 #[derive(Debug, Default)]
@@ -23,11 +25,27 @@ impl Tokens for Heard {
 }
 
 pub(crate) fn request(agent: &str, messages: Vec<PromptMessage>) -> Request {
-    Request { agent: agent.parse().unwrap(), conversation: ConversationId::of_opening("test", "1"), messages, tools: [].into() }
+    let conversation = ConversationId::of_opening("test", "1");
+    Request { agent: agent.parse().unwrap(), conversation, messages, tools: [].into(), output: None }
+}
+
+/// A request with a message of every kind, and a tool.
+pub(crate) fn every_kind_of_message() -> Request {
+    let call = Call { id: "call_1".into(), name: "look_up".into(), arguments: r#"{"order": 1}"#.into() };
+    let messages = vec![
+        PromptMessage::System { text: "Be kind.".into() },
+        PromptMessage::User { text: "Hi".into() },
+        PromptMessage::Assistant { name: Some("Refund Agent".into()), text: "Hello".into(), calls: vec![] },
+        PromptMessage::Assistant { name: None, text: String::new(), calls: vec![call] },
+        PromptMessage::Tool { call: "call_1".into(), name: "look_up".into(), content: "late".into() },
+    ];
+    let tool = ToolDefinition { name: "look_up".into(), description: "Looks up.".into(), parameters: json!({ "type": "object" }) };
+    Request { tools: [tool].into(), ..request("triage", messages) }
 }
 
 pub(crate) fn endpoint(base_url: Option<String>) -> Endpoint {
     Endpoint {
+        api: protocol::manifest::Api::Chat,
         provider: "openai".into(),
         name: "gpt-5-mini".into(),
         base_url,

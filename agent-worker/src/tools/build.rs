@@ -1,15 +1,20 @@
 //! From an agent's tools to tools that can be run.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use journal::Shared;
 use protocol::ids::AgentName;
 use protocol::orchestration::{Agent, Tool as Definition, ToolSource};
 
 use super::http::HttpTool;
+use super::mcp::{McpServers, McpTool, Server};
+use super::nats::NatsTool;
 use super::template::TemplateTool;
 use super::{Functions, Tool};
-use crate::model::environment::Environment;
+use crate::role::Environment;
 
 /// A tool that this worker cannot run.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,21 +40,60 @@ pub enum Reason {
     /// Its texts cannot be used in this worker's environment.
     #[error("{0}")]
     Invalid(String),
+    /// Its MCP server cannot be reached now.
+    #[error("the MCP server {server} cannot be reached: {problem}")]
+    Unreachable {
+        /// Which, as the definition has it.
+        server: String,
+        /// Why.
+        problem: String,
+    },
+    /// Its MCP server has no such tool.
+    #[error("the MCP server {server} has no tool of that name{}: correct the name, or run a version of the server that has it", had(.has))]
+    NotOffered {
+        /// Which, as the definition has it.
+        server: String,
+        /// The tools that the server has.
+        has: Vec<String>,
+    },
+}
+
+impl Reason {
+    /// Whether the tool may be usable later without anybody changing this worker.
+    pub const fn is_transient(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+}
+
+/// What tools are made with.
+#[derive(Clone)]
+pub struct Means {
+    /// The Rust functions of the worker.
+    pub functions: Functions,
+    /// Where texts are resolved.
+    pub environment: Environment,
+    /// For HTTP services.
+    pub http: reqwest::Client,
+    /// For NATS services.
+    pub broker: Shared,
+    /// For MCP servers.
+    pub servers: Arc<McpServers>,
+}
+
+impl fmt::Debug for Means {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Means").field("functions", &self.functions).finish_non_exhaustive()
+    }
 }
 
 /// Everything an agent's model may call, by name, transfers and `complete_task` excepted.
 ///
 /// # Errors
 /// All tools that this worker cannot run: an agent that lacks one is not served, rather than failing when its model calls it.
-pub fn build(
-    agent: &Agent,
-    functions: &Functions,
-    environment: Environment<'_>,
-    http: &reqwest::Client,
-) -> Result<BTreeMap<String, Arc<dyn Tool>>, Vec<Unusable>> {
+pub async fn build(agent: &Agent, means: &Means) -> Result<BTreeMap<String, Arc<dyn Tool>>, Vec<Unusable>> {
     let (mut tools, mut unusable) = (BTreeMap::new(), Vec::new());
     for definition in &agent.tools {
-        match tool(definition, functions, environment, http) {
+        match tool(definition, means).await {
             Ok(tool) => _ = tools.insert(definition.name.clone(), tool),
             Err(reason) => unusable.push(Unusable { agent: agent.name.clone(), tool: definition.name.clone(), reason }),
         }
@@ -57,23 +101,44 @@ pub fn build(
     if unusable.is_empty() { Ok(tools) } else { Err(unusable) }
 }
 
-fn tool(
-    definition: &Definition,
-    functions: &Functions,
-    environment: Environment<'_>,
-    http: &reqwest::Client,
-) -> Result<Arc<dyn Tool>, Reason> {
+async fn tool(definition: &Definition, means: &Means) -> Result<Arc<dyn Tool>, Reason> {
     match &definition.source {
         ToolSource::Code => {
-            let function = functions.0.get(&definition.name).cloned();
-            function.ok_or_else(|| Reason::NoFunction { has: functions.names().map(str::to_owned).collect() })
+            let function = means.functions.0.get(&definition.name).cloned();
+            function.ok_or_else(|| Reason::NoFunction { has: means.functions.names().map(str::to_owned).collect() })
         }
-        ToolSource::Http { method, url, headers } => {
-            let tool = HttpTool::new(method, url, headers, environment, http.clone()).map_err(Reason::Invalid)?;
+        ToolSource::Http(endpoint) => {
+            let tool = HttpTool::new(endpoint, &*means.environment, means.http.clone()).map_err(Reason::Invalid)?;
             Ok(Arc::new(tool))
+        }
+        ToolSource::Mcp { server, .. } => {
+            let server = Server::find(server, &*means.environment, &means.servers)?;
+            Ok(Arc::new(McpTool::new(server, &definition.name).await?))
+        }
+        ToolSource::Nats { subject } => {
+            Ok(Arc::new(NatsTool::new(subject, Duration::from_secs(definition.timeout_secs), means.broker.clone())))
         }
         ToolSource::Template { reply } => Ok(Arc::new(TemplateTool::new(reply))),
     }
+}
+
+/// The agent with everything said that its definition leaves to the tools: schemas, descriptions, effects.
+pub fn completed(agent: &Agent, tools: &BTreeMap<String, Arc<dyn Tool>>) -> Agent {
+    let mut agent = agent.clone();
+    for definition in &mut agent.tools {
+        let Some(tool) = tools.get(&definition.name) else { continue };
+        if definition.parameters.is_none() {
+            definition.parameters = tool.parameters();
+        }
+        if definition.description.is_empty() {
+            tool.description().unwrap_or_default().clone_into(&mut definition.description);
+        }
+        let is_left_to_it = !matches!(definition.source, ToolSource::Mcp { is_effect_said: true, .. });
+        if let Some(effect) = tool.effect().filter(|_| is_left_to_it) {
+            definition.effect = effect;
+        }
+    }
+    agent
 }
 
 fn had(names: &[String]) -> String {
@@ -83,6 +148,7 @@ fn had(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use protocol::event::{Effect, InDoubt};
+    use protocol::orchestration::HttpEndpoint;
     use serde_json::json;
 
     use super::*;
@@ -105,15 +171,20 @@ mod tests {
             display_name: String::new(),
             description: String::new(),
             instructions: String::new(),
-            model: String::new(),
+            player: protocol::orchestration::Player::Model(String::new()),
             tools: tools.collect(),
             handoffs: Vec::new(),
             concurrency: 1,
         }
     }
 
+    fn means(functions: Functions) -> Means {
+        let (http, broker) = (http(), Arc::new(journal::memory::Memory::new()));
+        Means { functions, environment: Arc::new(|_| None), servers: Arc::new(McpServers::new(http.clone())), http, broker }
+    }
+
     fn get(url: &str) -> ToolSource {
-        ToolSource::Http { method: "GET".to_owned(), url: url.to_owned(), headers: BTreeMap::new() }
+        ToolSource::Http(HttpEndpoint { method: "GET".to_owned(), url: url.to_owned(), ..HttpEndpoint::default() })
     }
 
     #[tokio::test]
@@ -124,17 +195,17 @@ mod tests {
             ("stock", ToolSource::Template { reply: "{n} left".to_owned() }),
             ("order", get("http://orders/{id}")),
         ]);
-        let tools = build(&agent, &functions, &|_| None, &http()).unwrap();
+        let tools = build(&agent, &means(functions)).await.unwrap();
         assert_eq!(tools.keys().collect::<Vec<_>>(), ["order", "pay", "stock"]);
         assert_eq!(tools["pay"].run(call("pay", json!({}))).await.unwrap(), "paid");
         assert_eq!(tools["stock"].run(call("stock", json!({ "n": 3 }))).await.unwrap(), "3 left");
     }
 
-    #[test]
-    fn all_that_a_worker_lacks_is_named_with_the_way_out() {
+    #[tokio::test]
+    async fn all_that_a_worker_lacks_is_named_with_the_way_out() {
         let functions = Functions::new().add("pay", "", |_: serde_json::Value| async { Ok::<_, String>("paid") });
         let agent = agent([("ship", ToolSource::Code), ("pay", ToolSource::Code), ("order", get("${ORDERS}/{id}"))]);
-        let unusable = build(&agent, &functions, &|_| None, &http()).unwrap_err();
+        let unusable = build(&agent, &means(functions)).await.unwrap_err();
         assert_eq!(
             unusable.iter().map(ToString::to_string).collect::<Vec<_>>(),
             [

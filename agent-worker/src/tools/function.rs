@@ -19,6 +19,40 @@ use serde_json::json;
 use super::template::shown;
 use super::{Functions, Tool, ToolCall, ToolError};
 
+/// What a tool's function may give: a text, any JSON, or a [`Result`] of anything that can be written as JSON.
+pub trait Output {
+    /// The result, or why there is none, in words for the model.
+    ///
+    /// # Errors
+    /// What the model is shown instead of a result.
+    fn into_json(self) -> Result<Json, String>;
+}
+
+impl Output for String {
+    fn into_json(self) -> Result<Json, String> {
+        Ok(Json::String(self))
+    }
+}
+
+impl Output for &str {
+    fn into_json(self) -> Result<Json, String> {
+        Ok(Json::String(self.to_owned()))
+    }
+}
+
+impl Output for Json {
+    fn into_json(self) -> Result<Json, String> {
+        Ok(self)
+    }
+}
+
+impl<O: Serialize, E: Display> Output for Result<O, E> {
+    fn into_json(self) -> Result<Json, String> {
+        let output = self.map_err(|error| error.to_string())?;
+        serde_json::to_value(output).map_err(|error| format!("The result is no JSON: {error}."))
+    }
+}
+
 impl Functions {
     /// No functions.
     pub fn new() -> Self {
@@ -28,7 +62,8 @@ impl Functions {
     /// Adds a function under the name of a tool; the last one of a name counts.
     ///
     /// The schema of its arguments is that of their type; an empty `description` stands for the type's documentation. A text is shown to
-    /// the model as it is, any other result as JSON. An error is shown to the model, too: say what it could do instead.
+    /// the model as it is, any other result as JSON. An error is shown to the model, too: say what it could do instead. What cannot fail
+    /// may give a text without a `Result` around it.
     ///
     /// ```
     /// use agent_worker::tools::Functions;
@@ -48,16 +83,15 @@ impl Functions {
     ///         other => Err(format!("there is no order {other}: ask for the number again")),
     ///     }
     /// });
-    /// assert_eq!(functions.names().collect::<Vec<_>>(), ["order_status"]);
+    /// let functions = functions.add("now_open", "Says whether the shop is open.", |_: serde_json::Value| async { "It is." });
+    /// assert_eq!(functions.names().collect::<Vec<_>>(), ["now_open", "order_status"]);
     /// ```
     #[must_use]
-    pub fn add<A, O, E, F, R>(self, name: impl Into<String>, description: &str, function: F) -> Self
+    pub fn add<A, F, R>(self, name: impl Into<String>, description: &str, function: F) -> Self
     where
         A: DeserializeOwned + JsonSchema + Send + 'static,
-        O: Serialize,
-        E: Display,
         F: Fn(A) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<O, E>> + Send + 'static,
+        R: Future<Output: Output> + Send + 'static,
     {
         self.add_with_call(name, description, move |arguments: A, _call| function(arguments))
     }
@@ -65,13 +99,11 @@ impl Functions {
     /// Like [`add`](Self::add), for a function that also looks at the call: at its idempotency key and epoch, so that whatever it
     /// changes is changed once and by the right owner.
     #[must_use]
-    pub fn add_with_call<A, O, E, F, R>(mut self, name: impl Into<String>, description: &str, function: F) -> Self
+    pub fn add_with_call<A, F, R>(mut self, name: impl Into<String>, description: &str, function: F) -> Self
     where
         A: DeserializeOwned + JsonSchema + Send + 'static,
-        O: Serialize,
-        E: Display,
         F: Fn(A, ToolCall) -> R + Send + Sync + 'static,
-        R: Future<Output = Result<O, E>> + Send + 'static,
+        R: Future<Output: Output> + Send + 'static,
     {
         let (parameters, documentation) = schema_of::<A>();
         let description = if description.is_empty() { documentation } else { description.to_owned() };
@@ -80,8 +112,7 @@ impl Functions {
             let result = arguments.map(|arguments| function(arguments, call));
             async move {
                 let running = result.map_err(|error| ToolError(format!("The arguments do not fit: {error}.")))?;
-                let output = running.await.map_err(|error| ToolError(error.to_string()))?;
-                let output = serde_json::to_value(output).map_err(|error| ToolError(format!("The result is no JSON: {error}.")))?;
+                let output = running.await.into_json().map_err(ToolError)?;
                 Ok(shown(&output).into_owned())
             }
             .boxed()
@@ -211,6 +242,13 @@ mod tests {
                 "",
                 |args: Refund| async move { Ok::<_, String>(Receipt { paid: args.item.map_or(1, |item| item.number.into()) }) },
             );
+        let functions = functions
+            .add("bare", "", |args: Refund| async move { args.order_id })
+            .add("value", "", |_: Refund| async { json!({ "ok": true }) })
+            .add("word", "", |_: Refund| async { "done" });
+        for (tool, shown) in [("bare", "a"), ("value", r#"{"ok":true}"#), ("word", "done")] {
+            assert_eq!(run(&functions, tool, json!({ "orderId": "a" })).await.unwrap(), shown);
+        }
         assert_eq!(run(&functions, "text", json!({ "orderId": "a" })).await.unwrap(), "\"a\"");
         assert_eq!(run(&functions, "json", json!({ "orderId": "a", "item": { "number": 9 } })).await.unwrap(), r#"{"paid":9}"#);
     }

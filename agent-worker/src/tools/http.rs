@@ -6,19 +6,16 @@ use std::fmt::{self, Write as _};
 
 use async_trait::async_trait;
 use protocol::event::Json;
+use protocol::orchestration::{HttpEndpoint, Place};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use serde_json::Map;
 
+use super::clip::{ANSWER_BYTES_MAX, ERROR_BYTES_MAX, note};
 use super::template::{Template, shown};
 use super::{Tool, ToolCall, ToolError};
 use crate::model::connection::{read_head, root_cause};
 use crate::model::environment::{Environment, resolve};
-
-/// How much of an answer the model is shown.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// How much of an answer that reports an error.
-const ERROR_BYTES_MAX: usize = 2 * 1024;
 
 /// A tool of an HTTP service ([`ToolSource::Http`](protocol::orchestration::ToolSource::Http)).
 ///
@@ -28,6 +25,7 @@ pub struct HttpTool {
     method: Method,
     url: Template,
     headers: HeaderMap,
+    places: BTreeMap<String, Place>,
     client: Client,
 }
 
@@ -36,13 +34,8 @@ impl HttpTool {
     ///
     /// # Errors
     /// What is wrong with the definition or missing in the environment, and the way out.
-    pub fn new(
-        method: &str,
-        url: &str,
-        headers: &BTreeMap<String, String>,
-        environment: Environment<'_>,
-        client: Client,
-    ) -> Result<Self, String> {
+    pub fn new(endpoint: &HttpEndpoint, environment: Environment<'_>, client: Client) -> Result<Self, String> {
+        let HttpEndpoint { method, url, headers, places } = endpoint;
         let resolved = |place: &str, text: &str| resolve(text, environment).map_err(|missing| format!("its {place}: {missing}"));
         let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("{method:?} is no HTTP method"))?;
         let url = Template::parse(&resolved("URL", url)?);
@@ -54,7 +47,7 @@ impl HttpTool {
         let sample = Url::parse(&filled_with_sample(&url)).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         sample.ok_or("its URL is no http(s) URL")?;
         let headers = headers.iter().map(|(name, value)| header(name, &resolved(&format!("header `{name}`"), value)?));
-        Ok(Self { method, url, headers: headers.collect::<Result<_, _>>()?, client })
+        Ok(Self { method, url, headers: headers.collect::<Result<_, _>>()?, places: places.clone(), client })
     }
 
     fn request(&self, call: &ToolCall) -> Result<RequestBuilder, ToolError> {
@@ -62,16 +55,39 @@ impl HttpTool {
         let arguments = call.arguments.as_object().unwrap_or(&nothing);
         let mut url = self.url_for(arguments)?;
         let rest = arguments.iter().filter(|(name, _)| !self.url.arguments().any(|used| used == *name));
-        let has_body = !matches!(self.method, Method::GET | Method::DELETE);
-        let body: Option<Map<String, Json>> = has_body.then(|| rest.clone().map(|(name, value)| (name.clone(), value.clone())).collect());
-        if !has_body {
-            extend_query(&mut url, rest);
+        let (mut query, mut headers) = (Vec::new(), self.headers.clone());
+        let mut body = self.has_fields().then(|| Json::Object(Map::new()));
+        for (name, value) in rest {
+            match self.places.get(name).cloned().unwrap_or_else(|| self.place_of_any(name)) {
+                Place::Query(name) => query.push((name, value)),
+                Place::Header(name) => set_header(&mut headers, &name, value)?,
+                Place::Body => body = Some(value.clone()),
+                Place::Field(name) => {
+                    if let Some(fields) = body.get_or_insert_with(|| Json::Object(Map::new())).as_object_mut() {
+                        fields.insert(name, value.clone());
+                    }
+                }
+            }
         }
-        let request = self.client.request(self.method.clone(), url).headers(self.headers.clone()).headers(call_headers(call)?);
+        extend_query(&mut url, query);
+        let request = self.client.request(self.method.clone(), url).headers(headers).headers(call_headers(call)?);
         Ok(match body {
             Some(body) => request.json(&body),
             None => request,
         })
+    }
+
+    fn place_of_any(&self, argument: &str) -> Place {
+        if self.is_bodied() { Place::Field(argument.to_owned()) } else { Place::Query(argument.to_owned()) }
+    }
+
+    const fn is_bodied(&self) -> bool {
+        !matches!(self.method, Method::GET | Method::HEAD | Method::DELETE)
+    }
+
+    /// Whether there is a body even when no argument goes there.
+    fn has_fields(&self) -> bool {
+        self.is_bodied() && (self.places.is_empty() || self.places.values().any(|place| matches!(place, Place::Field(_))))
     }
 
     /// The URL of a call. An argument stays within the one place that the definition gives it.
@@ -145,15 +161,26 @@ fn percent_encoded(text: &str) -> String {
 }
 
 /// A list is repeated, item by item; null is left out.
-fn extend_query<'a>(url: &mut Url, arguments: impl Iterator<Item = (&'a String, &'a Json)>) {
-    let pairs = arguments.flat_map(|(name, value)| {
+fn extend_query(url: &mut Url, arguments: Vec<(String, &Json)>) {
+    let pairs = arguments.into_iter().flat_map(|(name, value)| {
         let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
-        values.iter().filter(|value| !value.is_null()).map(move |value| (name, shown(value)))
+        values.iter().filter(|value| !value.is_null()).map(move |value| (name.clone(), shown(value)))
     });
     let pairs: Vec<_> = pairs.collect();
     if !pairs.is_empty() {
         url.query_pairs_mut().extend_pairs(pairs);
     }
+}
+
+/// A header that a call chooses; null is left out.
+fn set_header(headers: &mut HeaderMap, name: &str, value: &Json) -> Result<(), ToolError> {
+    if value.is_null() {
+        return Ok(());
+    }
+    let invalid = || ToolError(format!("What is given for the header {name} cannot stand in one. Nothing was called."));
+    let key = HeaderName::try_from(name).map_err(|_| invalid())?;
+    headers.insert(key, HeaderValue::try_from(&*shown(value)).map_err(|_| invalid())?);
+    Ok(())
 }
 
 fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -191,7 +218,7 @@ async fn text(mut response: Response, bytes_max: usize) -> reqwest::Result<Strin
     Ok(match is_whole {
         true => text.into_owned(),
         // Where the cut went through a character, half of it is left.
-        false => format!("{}\n[The answer is longer: only its first {bytes_max} bytes are shown.]", text.trim_end_matches('\u{FFFD}')),
+        false => text.trim_end_matches('\u{FFFD}').to_owned() + &note(bytes_max),
     })
 }
 

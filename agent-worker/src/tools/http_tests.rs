@@ -11,7 +11,11 @@ fn tool(method: &str, url: &str) -> Result<HttpTool, String> {
     let headers =
         BTreeMap::from([("Authorization".to_owned(), "Bearer ${TOKEN}".to_owned()), ("Baton-Epoch".to_owned(), "forged".to_owned())]);
     let environment = |name: &str| (name == "TOKEN").then(|| "t-1".to_owned());
-    HttpTool::new(method, url, &headers, &environment, http())
+    HttpTool::new(&endpoint(method, url, headers), &environment, http())
+}
+
+fn endpoint(method: &str, url: &str, headers: BTreeMap<String, String>) -> HttpEndpoint {
+    HttpEndpoint { method: method.to_owned(), url: url.to_owned(), headers, places: BTreeMap::new() }
 }
 
 /// The one request that a call makes.
@@ -45,6 +49,34 @@ async fn arguments_go_to_their_places() {
         assert_eq!(arrived.json(), json!({ "tags": ["a b", 2, null], "filter": { "x": 1 }, "none": null }));
         assert_eq!(arrived.header("content-type"), Some("application/json"));
     }
+}
+
+#[tokio::test]
+async fn a_definition_says_which_arguments_go_where() {
+    let server = Server::start(|_| std::future::ready(reply(200, &[], "done"))).await;
+    let sent = async |method: &str, places: &[(&str, Place)], arguments: Json| {
+        let places = places.iter().map(|(name, place)| ((*name).to_owned(), place.clone())).collect();
+        let endpoint = HttpEndpoint { places, ..endpoint(method, &format!("{}/orders/{{id}}", server.url), BTreeMap::new()) };
+        HttpTool::new(&endpoint, &|_| None, http()).unwrap().run(call("t", arguments)).await.map(|_| server.arrived().pop().unwrap())
+    };
+    let named = |name: &str| name.to_owned();
+    let places = [
+        ("filter_by", Place::Query(named("filter[by]"))),
+        ("x_tenant", Place::Header(named("X-Tenant"))),
+        ("first_name", Place::Field(named("first name"))),
+    ];
+    let arguments = json!({ "id": 7, "filter_by": ["a", "b"], "x_tenant": 5, "first_name": "Ann" });
+    let arrived = sent("POST", &places, arguments).await.unwrap();
+    assert_eq!(arrived.uri.to_string(), "/orders/7?filter%5Bby%5D=a&filter%5Bby%5D=b");
+    assert_eq!((arrived.header("x-tenant"), arrived.json()), (Some("5"), json!({ "first name": "Ann" })));
+    assert_eq!(sent("POST", &places, json!({ "id": 7 })).await.unwrap().json(), json!({}));
+
+    let whole = [("body", Place::Body)];
+    assert_eq!(sent("PUT", &whole, json!({ "id": 7, "body": [1, 2] })).await.unwrap().json(), json!([1, 2]));
+    assert!(sent("PUT", &whole, json!({ "id": 7 })).await.unwrap().body.is_empty());
+    assert_eq!(sent("DELETE", &whole, json!({ "id": 7, "body": { "why": "late" } })).await.unwrap().json(), json!({ "why": "late" }));
+    let error = sent("POST", &places, json!({ "id": 7, "x_tenant": "a\r\nb" })).await.unwrap_err().0;
+    assert_eq!(error, "What is given for the header X-Tenant cannot stand in one. Nothing was called.");
 }
 
 #[tokio::test]
@@ -140,7 +172,7 @@ fn a_definition_that_cannot_be_used_is_refused() {
     }
     let header = |name: &str, value: &str| {
         let headers = BTreeMap::from([(name.to_owned(), value.to_owned())]);
-        HttpTool::new("GET", "http://x", &headers, &|_| Some("line\nbreak".to_owned()), http()).unwrap_err()
+        HttpTool::new(&endpoint("GET", "http://x", headers), &|_| Some("line\nbreak".to_owned()), http()).unwrap_err()
     };
     assert_eq!(header("X Y", "z"), "\"X Y\" is no name of an HTTP header");
     assert_eq!(header("X-Key", "${KEY}"), "its header `X-Key` has characters that no header may have");

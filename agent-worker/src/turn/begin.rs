@@ -88,7 +88,8 @@ impl Turn {
 
     /// Goes on where the journal says the turn stands: an open response first, without asking the model again.
     pub(super) fn resume(&mut self) -> Effect {
-        let Some((response, unseen)) = Response::reopen(&self.conversation, &self.agent, &self.catalog) else { return self.ask_model() };
+        self.warn_of_hidden_edges();
+        let Some((response, unseen)) = Response::reopen(&self.conversation, &self.agent, &self.offer) else { return self.ask_model() };
         self.seen = unseen;
         self.response = Some(response);
         self.resolve()

@@ -1,23 +1,16 @@
-//! The one outcome of a response whose calls have run, and what a fenced or refused outcome becomes.
+//! The one outcome of a response whose calls have run: results for the model, an end, a transfer, a plain answer, or a
+//! decision that people must make first.
 
-use std::time::Duration;
-
-use journal::Refusal;
-use protocol::brief::Phase;
-use protocol::conversation::{Conversation, Draft};
 use protocol::event::{
-    Asked, Audience, Call, Completed, CompletedBecause, Continuation, Continued, Event, Intended, IntendedCall, RequestKind, Transferred,
-    failure, idempotency_key,
+    Asked, Audience, Call, Completed, CompletedBecause, Event, Intended, IntendedCall, Json, RequestKind, idempotency_key,
 };
 use protocol::ids::Hash;
 use protocol::subject::Class;
 
 use super::resolve::{CallState, OpenCall, needs_decision};
 use super::{Effect, Finish, Then, Turn};
-use crate::catalog::{Judgement, Transfer};
+use crate::catalog::Judgement;
 
-/// Seconds before work that the broker could not store is tried again.
-const REFUSED_RETRY_SECS: u64 = 5;
 /// Events of a turn beyond which they are stored before the model is asked again, although nothing depends on it yet.
 const FRESH_MAX: usize = 256;
 
@@ -25,15 +18,15 @@ impl Turn {
     /// The outcome, in the order of semantics 1: completion, approvals, transfer, results for the model, text.
     pub(super) fn decide(&mut self) -> Effect {
         let Some(response) = &self.response else { return self.ask_model() };
-        let completion = response.completion().map(|(call, summary)| (call.clone(), summary.to_owned()));
+        let completion = response.completion().map(|(call, summary, value)| (call.clone(), summary.to_owned(), value.cloned()));
         // Before an end it must be known what happened; what has not happened need not happen any more.
         let holds = |kind| kind == RequestKind::InDoubt || completion.is_none();
         let undecided: Vec<OpenCall> = response.open().filter(|open| needs_decision(open).is_some_and(holds)).cloned().collect();
         if !undecided.is_empty() {
             return self.ask_to_decide(&undecided);
         }
-        if let Some((call, summary)) = completion {
-            return self.complete(&call, summary);
+        if let Some((call, summary, value)) = completion {
+            return self.complete(&call, summary, value);
         }
         if let Some((call, transfer)) = response.transfer() {
             let (call, transfer) = (call.clone(), transfer.clone());
@@ -47,7 +40,7 @@ impl Turn {
     }
 
     /// Shows the model the results: those of side effects once they are stored, and no more at once than an entry can hold.
-    fn ask_with_results(&mut self) -> Effect {
+    pub(super) fn ask_with_results(&mut self) -> Effect {
         let has_effects = self.response.as_ref().is_some_and(|response| response.has_effects);
         if (has_effects && !self.fresh.is_empty()) || self.fresh.len() > FRESH_MAX {
             let events = self.fresh.clone();
@@ -58,12 +51,12 @@ impl Turn {
     }
 
     /// Whether a person said something that no prompt of this turn has shown.
-    fn has_unseen_message(&self) -> bool {
+    pub(super) fn has_unseen_message(&self) -> bool {
         let unseen = self.conversation.entries().iter().rev().take_while(|entry| entry.ordinal() >= self.seen);
         unseen.flat_map(|entry| &entry.events).any(|event| matches!(event, Event::Said(_)))
     }
 
-    fn complete(&mut self, call: &Call, summary: String) -> Effect {
+    fn complete(&mut self, call: &Call, summary: String, value: Option<Json>) -> Effect {
         let open: Vec<Call> = self.response.iter().flat_map(|response| response.open().map(|open| open.call.clone())).collect();
         for other in open.iter().filter(|other| other.id != call.id) {
             self.settle_call(&other.id, "Ignored: the same response completed the task.".to_owned(), true);
@@ -73,7 +66,7 @@ impl Turn {
             self.settle_call(&call.id, withheld.to_owned(), true);
             return self.ask_with_results();
         }
-        self.end_with(Completed { because: CompletedBecause::TaskComplete, result: summary, value: None })
+        self.end_with(Completed { because: CompletedBecause::TaskComplete, result: summary, value })
     }
 
     /// Parks the turn until people have decided; the request is itself the intent of the calls that wait for approval.
@@ -109,84 +102,6 @@ impl Turn {
         events.extend(requests.into_iter().map(Event::from));
         let draft = self.draft_as(id, Class::Ask, events);
         self.append(draft, Then::Finish(Finish::Settled))
-    }
-
-    fn transfer(&mut self, call: Call, transfer: Transfer) -> Effect {
-        let limit = self.orchestration.limits().handoffs_per_user_turn;
-        let to = transfer.handoff.to;
-        if self.brief().is_some_and(|brief| brief.handoffs >= limit) {
-            let detail = format!(
-                "{} would hand over to {to}: more than {limit} handoffs since a person spoke (limits.handoffsPerUserTurn)",
-                self.agent
-            );
-            return self.fail(failure::HANDOFF_LIMIT, detail);
-        }
-        let class = Class::To { agent: to.clone(), revision: self.orchestration.revision().clone() };
-        let history = transfer.handoff.history;
-        let event = Transferred { to, call: Some(call.id), reason: transfer.reason, payload: transfer.payload, history, summary: None };
-        self.conclude(class, event.into())
-    }
-
-    /// A plain answer: a question to the person, or, without a human channel, the result.
-    fn answer(&mut self, text: String) -> Effect {
-        let unseen = self.has_unseen_message();
-        let has_human = matches!(self.conversation.entries().first().and_then(|entry| entry.events.first()), Some(Event::Opened(opened)) if opened.human);
-        match (has_human, unseen) {
-            (true, false) => {
-                let due_secs = Some(self.orchestration.limits().human_secs);
-                let asked = Asked {
-                    kind: RequestKind::Question,
-                    audience: Audience::Caller,
-                    // The question is the text of the response before it: nothing is stored twice.
-                    text: String::new(),
-                    call: None,
-                    arguments_hash: None,
-                    due_secs,
-                };
-                self.conclude(Class::Ask, asked.into())
-            }
-            // What the person said while the agent worked answers the question before it is asked, or withholds the result.
-            (_, true) => {
-                let class = Class::To { agent: self.agent.clone(), revision: self.orchestration.revision().clone() };
-                self.conclude(class, Continued { because: Continuation::Answered, prompt: None }.into())
-            }
-            (false, false) => self.end_with(Completed { because: CompletedBecause::Answered, result: text, value: None }),
-        }
-    }
-
-    /// A refused append behind newer entries: with nothing but people's messages there, the owner goes on (design 2, "Rebase").
-    pub(super) fn fenced(&mut self, conversation: Conversation, draft: Draft, then: Then) -> Effect {
-        let known = self.conversation.tail();
-        let newer = conversation.entries().iter().rev().take_while(|entry| entry.ordinal() >= known.next);
-        let only_messages = newer.clone().all(|entry| entry.head.subject.class == Class::In);
-        let is_owner = conversation.owner() == Some(&self.agent) && conversation.phase() == Some(Phase::Working);
-        if !only_messages || !is_owner || conversation.tail().epoch != known.epoch {
-            return Effect::Finish(Finish::Dropped);
-        }
-        self.conversation = conversation;
-        let has_failed = matches!(draft.events.last(), Some(Event::Failed(_)));
-        match then {
-            // What was decided is decided again in the light of what people said.
-            Then::Finish(Finish::Settled) if !has_failed && self.response.is_some() => self.resolve(),
-            then => self.append(draft, then),
-        }
-    }
-
-    /// An entry that can never be stored as it is: the conversation fails visibly, or waits for the broker to have room.
-    pub(super) fn refused(&mut self, refusal: &Refusal, draft: &Draft) -> Effect {
-        let was_failure = matches!(draft.events.last(), Some(Event::Failed(_)));
-        let code = match refusal {
-            Refusal::TooLarge { .. } => failure::OVERSIZE,
-            Refusal::NotPermitted { .. } => failure::NOT_PERMITTED,
-            Refusal::NoSpace(_) | Refusal::Other(_) => "",
-        };
-        if was_failure || code.is_empty() {
-            let delay = Duration::from_secs(REFUSED_RETRY_SECS);
-            return Effect::Finish(Finish::GiveBack { delay, reason: refusal.to_string() });
-        }
-        self.fresh.clear();
-        self.response = None;
-        self.fail(code, format!("agent {}: {refusal}", self.agent))
     }
 }
 

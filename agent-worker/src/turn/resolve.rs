@@ -3,14 +3,14 @@
 
 use protocol::conversation::Conversation;
 use protocol::event::{
-    Call, Effect as Repeat, Event, InDoubt, Intended, IntendedCall, RequestKind, Responded, Verdict, Warned, idempotency_key,
+    Call, Effect as Repeat, Event, InDoubt, Intended, IntendedCall, Json, RequestKind, Responded, Verdict, Warned, idempotency_key,
 };
 use protocol::history::decided_result;
 use protocol::ids::{AgentName, EventId, Ordinal};
 use protocol::subject::Class;
 
 use super::{Effect, Run, Then, Turn};
-use crate::catalog::{Catalog, Judgement, Transfer};
+use crate::catalog::{Judgement, Offer, Transfer};
 
 /// A response on its way to an outcome.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,13 +45,13 @@ pub(super) enum CallState {
 }
 
 impl Response {
-    pub(super) fn new(response: Responded, catalog: &Catalog) -> Self {
-        let open = |call: Call| OpenCall { judgement: catalog.judge(&call), call, state: CallState::New };
+    pub(super) fn new(response: Responded, offer: &Offer) -> Self {
+        let open = |call: Call| OpenCall { judgement: offer.judge(&call), call, state: CallState::New };
         Self { text: response.text, calls: response.calls.into_iter().map(open).collect(), has_effects: false }
     }
 
     /// The owner's last response, if it has calls without a result, and the first entry that its model may not have seen.
-    pub(super) fn reopen(conversation: &Conversation, agent: &AgentName, catalog: &Catalog) -> Option<(Self, Ordinal)> {
+    pub(super) fn reopen(conversation: &Conversation, agent: &AgentName, offer: &Offer) -> Option<(Self, Ordinal)> {
         if conversation.brief()?.open_calls == 0 {
             return None;
         }
@@ -60,7 +60,7 @@ impl Response {
             Event::Responded(response) if by_agent(&entry.head.subject.from) => Some((id, response.clone())),
             _ => None,
         })?;
-        let mut reopened = Self::new(response, catalog);
+        let mut reopened = Self::new(response, offer);
         let later: Vec<(EventId, &Event)> = conversation.events().map(|(_, event)| event).filter(|(id, _)| *id > place).collect();
         for open in &mut reopened.calls {
             open.state = state_of(&open.call, &later, conversation);
@@ -87,14 +87,14 @@ impl Response {
     /// The first valid transfer: it wins.
     pub(super) fn transfer(&self) -> Option<(&Call, &Transfer)> {
         self.open().find_map(|open| match &open.judgement {
-            Judgement::Transfer(transfer) => Some((&open.call, transfer)),
+            Judgement::Transfer(transfer) => Some((&open.call, transfer.as_ref())),
             _ => None,
         })
     }
 
-    pub(super) fn completion(&self) -> Option<(&Call, &str)> {
+    pub(super) fn completion(&self) -> Option<(&Call, &str, Option<&Json>)> {
         self.open().find_map(|open| match &open.judgement {
-            Judgement::Complete { summary } => Some((&open.call, summary.as_str())),
+            Judgement::Complete { summary, value } => Some((&open.call, summary.as_str(), value.as_ref())),
             _ => None,
         })
     }

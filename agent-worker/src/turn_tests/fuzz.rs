@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use journal::Refusal;
 use protocol::brief::Phase;
-use protocol::event::{Call, Event, RequestKind, Responded, Verdict};
+use protocol::event::{Audience, Call, CompletedBecause, Continuation, Event, HistoryOption, Opened, RequestKind, Responded, Verdict};
 use protocol::history::{PromptMessage, project};
 use protocol::ids::Seq;
+use protocol::manifest::{AutonomousSpec, FallbackSpec, HumanSpec, LimitsSpec, Spec};
 use protocol::subject::Class;
 
 use super::stage::{Meanwhile, Reply, Stage};
@@ -16,6 +17,8 @@ use crate::turn::{Delivered, Effect, Finish, Input};
 
 /// Turns of the long stories.
 const ACTS: u64 = 6_000;
+/// Stories under definitions that demand more.
+const OPTIONS: u64 = 300;
 /// Responses of the short ones.
 const RESPONSES: u64 = 100_000;
 
@@ -211,6 +214,93 @@ fn act(rng: &mut fastrand::Rng, stage: &mut Stage, seed: u64) {
     }
 }
 
+/// A definition with every option that bears on outcomes: each one that holds in one story of two.
+fn demanding(rng: &mut fastrand::Rng, human: bool) -> Stage {
+    let mut chance = || rng.bool();
+    let (alone, ends, typed, falls, asks, folds) = (chance(), chance(), chance(), chance(), chance(), chance());
+    let adapt = |spec: &mut Spec| {
+        let autonomous = alone.then(|| AutonomousSpec { turns: Some(2), prompt: Some("Go on.".to_owned()) });
+        spec.human = Some(HumanSpec { autonomous, ..HumanSpec::default() });
+        spec.terminate_when = ends.then(|| "text == 'a longer text' || metadata.tier == 4".to_owned());
+        spec.output = typed.then(|| serde_json::json!({ "type": ["integer", "string"] }));
+        let fallback = if asks { (Some(Audience::Caller), None) } else { (None, Some("refund".to_owned())) };
+        spec.fallback = falls.then_some(FallbackSpec { human: fallback.0, agent: fallback.1 });
+        spec.limits = Some(LimitsSpec { model_calls_per_turn: Some(6), handoffs_per_user_turn: Some(3), ..LimitsSpec::default() });
+        for edge in spec.agents.values_mut().flat_map(|agent| &mut agent.handoffs) {
+            edge.history = folds.then_some(HistoryOption::Summary);
+            edge.condition = (edge.to == "order").then(|| "metadata.tier == 'gold'".to_owned());
+        }
+    };
+    let tier = if rng.bool() { "gold" } else { "silver" };
+    let metadata = BTreeMap::from([("tier".to_owned(), tier.into())]);
+    Stage::of(adapt, Opened { human, metadata, ..Opened::default() })
+}
+
+/// No agent goes on by itself more often than it may, nobody falls back twice in a user turn, and all results match.
+fn check_options(stage: &Stage, seed: u64) -> BTreeSet<&'static str> {
+    let (mut seen, mut fallbacks) = (BTreeSet::new(), 0);
+    for (entry, (_, event)) in stage.journal.events() {
+        assert!(entry.head.brief.continuations <= 2, "seed {seed}: {:?}", entry.head.brief);
+        match event {
+            Event::Replied(_) => fallbacks = 0,
+            Event::Continued(continued) if continued.because == Continuation::Answered => fallbacks = 0,
+            Event::Continued(_) => _ = seen.insert("alone"),
+            Event::Warned(warned) if warned.code == "fallback" => {
+                fallbacks += 1;
+                seen.insert("fallback");
+            }
+            Event::Warned(warned) if warned.code == "output_invalid" => _ = seen.insert("invalid"),
+            Event::Transferred(transferred) => {
+                let is_folded = transferred.history == HistoryOption::Summary;
+                assert_eq!(is_folded, transferred.summary.as_ref().is_some_and(|text| !text.trim().is_empty()), "seed {seed}");
+                seen.extend(is_folded.then_some("folded"));
+                let is_hidden = entry.head.subject.from.agent().is_some() && transferred.to.as_str() == "order";
+                seen.extend(is_hidden.then_some("to order"));
+            }
+            Event::Completed(completed) => {
+                let is_typed = stage.orchestration.output().is_some();
+                assert_eq!(completed.value.is_some(), is_typed, "seed {seed}: {completed:?}");
+                seen.extend((completed.because == CompletedBecause::Terminated).then_some("terminated"));
+            }
+            _ => {}
+        }
+        assert!(fallbacks <= 1, "seed {seed}: twice in a user turn");
+    }
+    let Some(Event::Opened(opened)) = stage.journal.event(protocol::ids::EventId { ordinal: 0, index: 0 }) else { panic!() };
+    assert!(opened.metadata["tier"] == "gold" || !seen.contains("to order"), "seed {seed}: along an edge that is not there");
+    seen
+}
+
+#[test]
+fn whatever_a_definition_demands_every_turn_ends_in_one_legal_outcome() {
+    let (mut seen, mut acts) = (BTreeSet::new(), 0);
+    for seed in 0..OPTIONS {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let human = rng.u8(..3) > 0;
+        let mut stage = demanding(&mut rng, human);
+        stage.lenient = true;
+        for _ in 0..12 {
+            if stage.phase() == Phase::Waiting {
+                answer(&mut rng, &mut stage);
+            }
+            if stage.phase().is_ended() {
+                break;
+            }
+            if rng.u8(..4) == 0 {
+                let place = rng.usize(..3);
+                let what = meanwhile(&mut rng, &stage);
+                what.into_iter().for_each(|what| stage.meanwhile(place, what));
+            }
+            act(&mut rng, &mut stage, seed);
+            acts += 1;
+        }
+        check_journal(&stage, seed);
+        check_runs(&stage, seed);
+        seen.extend(check_options(&stage, seed));
+    }
+    assert_eq!(seen, BTreeSet::from(["alone", "fallback", "folded", "invalid", "terminated", "to order"]), "{acts} acts");
+}
+
 #[test]
 fn whatever_happens_every_turn_ends_in_one_legal_outcome() {
     let mut stages = [Stage::new(), Stage::without_people()];
@@ -255,7 +345,7 @@ fn any_response_has_one_outcome() {
         let mut effect = turn.next(Input::Model(Ok(response(&mut rng))));
         loop {
             let input = match effect {
-                Effect::AskModel(prompt) => {
+                Effect::AskModel(prompt) | Effect::Summarize(prompt) => {
                     check_prompt(&prompt, n);
                     loops += 1;
                     break;

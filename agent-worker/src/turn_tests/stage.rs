@@ -9,11 +9,11 @@ use protocol::brief::{Fixed, Phase};
 use protocol::builder::AgentDef;
 use protocol::conversation::{Conversation, Draft};
 use protocol::event::{
-    Audience, Call, Decided, Effect as Repeat, Event, InDoubt, Message, Opened, Replied, RequestKind, Responded, Role, Said, Verdict,
+    Audience, Call, Decided, Effect as Repeat, Event, InDoubt, Json, Message, Opened, Replied, RequestKind, Responded, Role, Said, Verdict,
 };
 use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, EntryId, RequestId, Seq, Writer};
-use protocol::manifest::{CodeToolSpec, HandoffSpec, LimitsSpec, ModelSpec};
+use protocol::manifest::{CodeToolSpec, HandoffSpec, LimitsSpec, ModelSpec, Spec};
 use protocol::orchestration::Orchestration;
 use protocol::subject::Class;
 use serde_json::json;
@@ -55,6 +55,8 @@ pub(super) struct Stage {
     pub(super) journal: Conversation,
     /// Every prompt so far, a line a message.
     pub(super) prompts: Vec<Vec<String>>,
+    /// What the last turn offered its model, and the schema that it wanted its text to match.
+    pub(super) offered: (Vec<String>, Option<Json>),
     /// Every run of a tool so far.
     pub(super) runs: Vec<Run>,
     catalogs: BTreeMap<AgentName, Arc<Catalog>>,
@@ -121,11 +123,11 @@ fn tools() -> [(&'static str, CodeToolSpec); 9] {
     ]
 }
 
-fn orchestration(limits: LimitsSpec) -> Orchestration {
+fn orchestration() -> Orchestration {
     let mut triage = AgentDef::new("triage").display_name("Triage Desk").description("Triages.").instructions("Be kind.");
     let mut refund = AgentDef::new("refund").display_name("Refunds").description("Refunds.");
     let order = AgentDef::new("order").description("Orders.");
-    let mut builder = Orchestration::builder("support").model("default", ModelSpec::openai("m")).limits(limits);
+    let mut builder = Orchestration::builder("support").model("default", ModelSpec::openai("m"));
     for (name, spec) in tools() {
         triage = triage.tool(name);
         refund = refund.tool(name);
@@ -150,22 +152,38 @@ impl Stage {
     }
 
     pub(super) fn with(limits: LimitsSpec, human: bool) -> Self {
-        let orchestration = Arc::new(orchestration(limits));
+        Self::of(|spec| spec.limits = Some(limits), Opened { human, ..Opened::default() })
+    }
+
+    /// Under a definition that says more, opened with more.
+    pub(super) fn of(adapt: impl FnOnce(&mut Spec), opened: Opened) -> Self {
+        let mut manifest = orchestration().manifest().clone();
+        adapt(&mut manifest.spec);
+        let checked = manifest.check().unwrap_or_else(|problems| panic!("{problems:?}"));
+        let orchestration = Arc::new(checked.orchestration);
         let schema = |name: &str| {
             let properties = if name == "count" { json!({ "n": { "type": "integer" } }) } else { json!({}) };
             (name.to_owned(), json!({ "type": "object", "properties": properties }))
         };
         let schemas = tools().iter().map(|(name, _)| schema(name)).collect();
-        let catalog = |agent: &protocol::orchestration::Agent| (agent.name.clone(), Arc::new(Catalog::new(agent, &schemas).unwrap()));
+        let catalog =
+            |agent: &protocol::orchestration::Agent| (agent.name.clone(), Arc::new(Catalog::new(&orchestration, agent, &schemas).unwrap()));
         let catalogs = orchestration.agents().map(catalog).collect();
         let journal = Conversation::empty(orchestration.name().clone(), "c1".parse().unwrap());
-        let (prompts, runs, meanwhile) = (Vec::new(), Vec::new(), BTreeMap::new());
-        let mut stage = Self { orchestration, journal, prompts, runs, catalogs, meanwhile, lenient: false, acts: 0 };
+        let (prompts, offered, runs, meanwhile) = (Vec::new(), (Vec::new(), None), Vec::new(), BTreeMap::new());
+        let mut stage = Self { orchestration, journal, prompts, offered, runs, catalogs, meanwhile, lenient: false, acts: 0 };
         let input = vec![Message { role: Role::User, name: None, text: "help".to_owned() }];
-        let draft = stage.draft(stage.to("triage"), "client", Opened { input, human, ..Opened::default() }.into());
+        let draft = stage.draft(stage.to("triage"), "client", Opened { input, ..opened }.into());
         let prepared = stage.journal.prepare_opening(draft, Fixed::default()).unwrap();
         stage.journal.commit(prepared, Seq(1)).unwrap();
         stage
+    }
+
+    /// What a call of `tool` has to look like.
+    pub(super) fn parameters(&self, name: &str, tool: &str) -> Json {
+        let mut stage = self.clone();
+        let turn = stage.turn(name, Delivered { item: 0, count: 1 });
+        turn.tools().iter().find(|definition| definition.name == tool).unwrap().parameters.clone()
     }
 
     pub(super) fn to(&self, name: &str) -> Class {
@@ -212,7 +230,7 @@ impl Stage {
     pub(super) fn reply(&mut self, text: &str) {
         let request = self.journal.requests()[0].id;
         let owner = self.owner();
-        self.write(self.to(&owner), "gateway", Replied { request, text: text.to_owned() });
+        self.write(self.to(&owner), "gateway", Replied::new(request, text));
     }
 
     /// Somebody decides the first open request.
@@ -264,6 +282,7 @@ impl Stage {
     pub(super) fn drive(&mut self, mut turn: Turn, replies: impl IntoIterator<Item = Reply>) -> Vec<String> {
         let mut replies: VecDeque<Reply> = replies.into_iter().collect();
         let (mut effects, mut appends) = (Vec::new(), 0);
+        self.offered = (turn.tools().iter().map(|tool| tool.name.clone()).collect(), turn.output().cloned());
         let mut effect = turn.next(Input::Start);
         loop {
             effects.push(shown(&effect));
@@ -274,7 +293,7 @@ impl Stage {
                     appends += 1;
                     self.append(&mut turn, &draft, appends - 1)
                 }
-                Effect::AskModel(messages) => {
+                Effect::AskModel(messages) | Effect::Summarize(messages) => {
                     self.prompts.push(messages.iter().map(line).collect());
                     match replies.pop_front() {
                         Some(Reply::Model(response)) => Input::Model(Ok(response)),
@@ -368,6 +387,7 @@ fn line(message: &PromptMessage) -> String {
 fn shown(effect: &Effect) -> String {
     match effect {
         Effect::AskModel(_) => "ask model".to_owned(),
+        Effect::Summarize(_) => "summarize".to_owned(),
         Effect::RunTools(runs) => {
             let names: Vec<_> = runs.iter().map(|run| run.call.name.as_str()).collect();
             format!("run {}", names.join(", "))

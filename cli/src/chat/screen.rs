@@ -242,6 +242,7 @@ impl Screen {
             Event::Transferred(transfer) => from.map(|from| self.transferred(&from, transfer)).into_iter().collect(),
             Event::Asked(asked) => self.is_asked(asked, recorded),
             Event::Decided(decided) => one(self.decided(decided, recorded)),
+            Event::Claimed(claim) if claim.by.is_empty() => one(note("it waits for somebody else at the desk")),
             Event::Claimed(claim) => one(note(&format!("{} looks after it", claim.by))),
             Event::Warned(warning) => one(note(&format!("! {}", warning.detail))),
             Event::Continued(event) if event.because == Continuation::Autonomous => one(note("it goes on by itself")),

@@ -153,7 +153,7 @@ fn people_agents_transfers_and_the_end_are_shown() {
     assert_eq!(story.screen.asked().unwrap().request, request);
     assert_eq!(words(&story.screen.status(3)), "TriageAgent waits for your answer");
 
-    story.by_caller("me", to(0), Replied { request, text: "321".to_owned() });
+    story.by_caller("me", to(0), Replied::new(request, "321"));
     assert_eq!(story.shows(), ["turn", "said You: 321"]);
     assert!(story.screen.asked().is_none());
     assert_eq!(words(&story.screen.status(3)), "TriageAgent is working · 3 s");
@@ -184,7 +184,7 @@ fn a_call_is_shown_once_where_it_has_returned_and_twice_where_it_takes_time() {
     story.by_agent(0, Class::Ask, events);
     assert_eq!(story.shows(), [r#"note ✓ pay(order_id: "321", reason: "Broken item") → done"#, "said TriageAgent: Paid."]);
     let request = story.request();
-    story.by_caller("me", to(0), Replied { request, text: "again".to_owned() });
+    story.by_caller("me", to(0), Replied::new(request, "again"));
     story.shows();
     story.by_agent(0, Class::Note, vec![responds("", vec![call("pay")]), intends()]);
     assert_eq!(story.shows(), [r#"note · pay(order_id: "321", reason: "Broken item")"#]);
@@ -234,12 +234,12 @@ fn what_comes_from_elsewhere_is_said_to_unless_it_is_past() {
     let mut story = Story::opened(OnMessage::Enqueue);
     story.by_agent(0, Class::Ask, vec![responds("Which?", Vec::new()), asks(RequestKind::Question, "caller")]);
     let request = story.request();
-    story.by_caller("other", to(0), Replied { request, text: "past".to_owned() });
+    story.by_caller("other", to(0), Replied::new(request, "past"));
     assert_eq!(story.shows().last().unwrap(), "said You: past");
     question(&mut story);
     story.shows();
     let request = story.request();
-    story.by_caller("other", to(0), Replied { request, text: "321".to_owned() });
+    story.by_caller("other", to(0), Replied::new(request, "321"));
     assert_eq!(story.shows(), ["turn", "said You (elsewhere): 321"]);
 }
 

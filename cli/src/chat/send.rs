@@ -78,7 +78,7 @@ async fn send(client: Client, conversation: ConversationId, letter: Letter) -> S
 async fn send_once(client: &Client, conversation: &ConversationId, letter: &Letter, key: &str) -> Result<(), (Status, String)> {
     match letter.clone() {
         Letter::Text { request, text } => {
-            let reply = Reply { request, text, key: Some(key.to_owned()) };
+            let reply = Reply { request, key: Some(key.to_owned()), ..Reply::bare(text) };
             client.reply(conversation, &reply).await.map(drop).map_err(|error| failure(&error))
         }
         Letter::Decision { request, verdict, hash, note } => {

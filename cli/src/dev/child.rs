@@ -15,6 +15,8 @@ use crate::broker::signal;
 use crate::dev::table::Place;
 use crate::output;
 
+/// How long a process may take to end.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// The shortest and the longest pause before a restart.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// A process that lived this long died of something new.

@@ -73,13 +73,14 @@ async fn play(system: &System, task: &str, replies: Replies, out: Output) -> any
         output::note(&format!("  {:<16} pid {pid}", process.name));
     }
     output::note("");
-    let client = system.client(connect::process_id("demo")?).await?;
+    let process = connect::process_id("demo")?;
+    let client = system.client(process.clone()).await?;
     let workers = client.status().await?.workers;
     for announcement in system.announcements() {
         output::note(&format!("{announcement}\n"));
     }
     let pids: Pids = workers.into_iter().map(|worker| (worker.process, worker.pid)).collect();
-    let talk = Talk::new(replies, out, Some(pids));
+    let talk = Talk::new(replies, out, Some(pids), process);
     let handle = client.invoke(&Opening::new("baton demo", task).with_human(), talk.callbacks()).await?;
     let ended = talk.wait(&handle).await?;
     Ok(ended.unwrap_or_else(|| {

@@ -15,8 +15,8 @@ use tokio::time::{interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::signal;
-use crate::dev::system::{BROKER, GRACE};
-use crate::dev::table::Process;
+use crate::dev::child::GRACE;
+use crate::dev::table::{BROKER, Process};
 
 /// Between two looks at whether the programs are gone.
 const LOOK: Duration = Duration::from_millis(50);

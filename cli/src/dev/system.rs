@@ -17,17 +17,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::broker::{self, Fsync, Server, Stderr};
 use crate::connect::{self, Address};
-use crate::dev::child::{self, Spec};
+use crate::dev::child::{self, GRACE, Spec};
 use crate::dev::guard;
-use crate::dev::table::{Place, Process, Table};
+use crate::dev::table::{BROKER, Place, Process, Table};
 use crate::{check, output};
 
-/// What the broker is called among the processes.
-pub(crate) const BROKER: &str = "nats-server";
 /// How long running turns may take to finish when everything is stopped; the rest is handed back, and done the next time.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long a part may take to end.
-pub(crate) const GRACE: Duration = Duration::from_secs(10);
 /// How long everything may take to be ready.
 const READY: Duration = Duration::from_secs(60);
 /// Before a broker that could not be started again is started once more.
@@ -237,12 +233,12 @@ fn heard(status: &Status) -> BTreeSet<AgentName> {
 
 /// Sees that every agent's model can be asked with this environment, before anything is started: the workers will have the
 /// same. Gives what the models announce.
-fn cast(orchestration: &Orchestration) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn cast(orchestration: &Orchestration) -> anyhow::Result<BTreeSet<String>> {
     let environment = |name: &str| std::env::var(name).ok();
     let http = model::build::http_client()?;
     let mut announcements = BTreeSet::new();
     for agent in orchestration.agents() {
-        let built = model::build(&agent.model, orchestration, &environment, &http);
+        let built = model::build(&agent.player, orchestration, &environment, &http);
         let (_, announcement) = built.with_context(|| format!("agent {} cannot be played here", agent.name))?;
         announcements.extend(announcement);
     }

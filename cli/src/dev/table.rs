@@ -2,6 +2,9 @@
 
 use tokio::sync::watch;
 
+/// What the broker is called among the processes.
+pub(crate) const BROKER: &str = "nats-server";
+
 /// A process as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {

@@ -18,7 +18,7 @@ use protocol::subject;
 use crate::world::World;
 
 fn policy(on_message: OnMessage) -> HumanSpec {
-    HumanSpec { on_message: Some(on_message), return_to_start: None }
+    HumanSpec { on_message: Some(on_message), ..HumanSpec::default() }
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn a_key_serves_one_request_of_a_conversation() {
     );
     let decision = Decision { key: Some("k1".to_owned()), ..Decision::new(request, Verdict::Approved) };
     assert_eq!(world.client.decide(&id, &decision).await, Err(reused.clone().into()));
-    let claim = Claim { request, by: "bea".to_owned(), key: Some("k1".to_owned()) };
+    let claim = Claim { key: Some("k1".to_owned()), ..Claim::take(request, "bea") };
     assert_eq!(world.client.claim(&id, &claim).await, Err(reused.into()));
     assert_eq!(world.kinds(&id).len(), 3);
 }
@@ -129,7 +129,7 @@ async fn a_desk_s_request_is_claimed_once() {
     let world = World::new().await;
     let id = world.open().await;
     let request = world.asks_approvals(&id, &["desk:refunds"]).await[0];
-    let claim = |by: &str| Claim { request, by: by.to_owned(), key: Some(format!("claim of {by}")) };
+    let claim = |by: &str| Claim { key: Some(format!("claim of {by}")), ..Claim::take(request, by) };
     let first = world.client.claim(&id, &claim("bea")).await.unwrap();
     assert_eq!(world.client.claim(&id, &claim("bea")).await, Ok(Accepted { is_repeat: true, ..first }));
     let taken = world.client.claim(&id, &claim("cem")).await.unwrap_err();

@@ -238,14 +238,107 @@ async fn a_failing_or_panicking_human_function_fails_the_conversation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_fit_is_the_caller_s_failure() {
+async fn an_answer_that_does_not_fit_is_asked_for_again_and_then_the_caller_s_failure() {
     let world = World::new().await;
-    let handle = invoke(&world, Callbacks::default().on_question(|_| async { Ok("yes".into()) })).await;
+    let lines = Lines::default();
+    let callbacks = Callbacks::default().on_question(|_| async { Ok("yes".into()) }).on_unanswered(refusals(&lines));
+    let handle = invoke(&world, callbacks).await;
     let id = handle.conversation();
     world.asks_approvals(id, &["caller"]).await;
     let error = handle.get(MINUTE).await.unwrap_err();
     assert!(error.to_string().contains("needs a decision"), "{error}");
+    assert_eq!(lines.lock().unwrap().len(), 2, "asked three times, told twice");
     assert_eq!(world.conversation(id).await.phase(), Some(Phase::Failed));
+
+    // Whoever thinks again is heard.
+    let world = World::new().await;
+    let mut answers = vec![Answer::Decision { verdict: Verdict::Approved, note: String::new(), by: String::new() }, "yes".into()];
+    let callbacks = Callbacks::default().on_question(move |_| {
+        let answer = answers.pop().unwrap();
+        async move { Ok(answer) }
+    });
+    let handle = invoke(&world, callbacks).await;
+    world.asks_approvals(handle.conversation(), &["caller"]).await;
+    until(&world.client, handle.conversation(), "decided", 1).await;
+}
+
+fn refusals(lines: &Lines) -> impl FnMut(&Question, Option<&Answer>, &str) + Send + 'static {
+    let lines = Arc::clone(lines);
+    move |question, answer, why| lines.lock().unwrap().push(format!("{} {answer:?}: {why}", question.text))
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_slower_is_told() {
+    for has_answered in [false, true] {
+        let world = World::new().await;
+        let lines = Lines::default();
+        let gateway = world.gateway("gateway-1");
+        let (asked, mut asking) = mpsc::unbounded_channel();
+        let callbacks = Callbacks::default().on_unanswered(refusals(&lines)).on_question(move |question: Question| {
+            let (asked, gateway) = (asked.clone(), gateway.clone());
+            async move {
+                let id = asked_in(&asked, &question).await;
+                gateway.say(&id, "I was faster", None).await?;
+                if !has_answered {
+                    std::future::pending::<()>().await;
+                }
+                Ok("too late".into())
+            }
+        });
+        let handle = invoke(&world, callbacks).await;
+        let id = handle.conversation().clone();
+        world.asks(&id, "triage-agent", "Which order?").await;
+        let answer: tokio::sync::oneshot::Sender<ConversationId> = asking.recv().await.unwrap();
+        answer.send(id.clone()).unwrap();
+        until(&world.client, &id, "replied", 1).await;
+        world.completes(&id, "triage-agent", "done").await;
+        handle.get(MINUTE).await.unwrap();
+        let told = lines.lock().unwrap().clone();
+        let expected = match has_answered {
+            false => "Which order? None: somebody else has answered it",
+            true => "Which order? Some(Text(\"too late\")): request 1.1 has been answered already",
+        };
+        assert!(told.len() == 1 && told[0].starts_with(expected), "{told:?}");
+    }
+}
+
+/// Learns the conversation from the test.
+async fn asked_in(asked: &mpsc::UnboundedSender<tokio::sync::oneshot::Sender<ConversationId>>, _question: &Question) -> ConversationId {
+    let (answer, conversation) = tokio::sync::oneshot::channel();
+    asked.send(answer).unwrap();
+    conversation.await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_people_say_elsewhere_is_heard_and_one_s_own_words_are_not() {
+    let world = World::new().await;
+    let (lines, heard) = (Lines::default(), Lines::default());
+    let callbacks = || Callbacks::default().on_question(|_| async { Ok("mine".into()) });
+    let handle = invoke(&world, callbacks().on_person(recording(&lines))).await;
+    let id = handle.conversation();
+    world.asks(id, "triage-agent", "Which order?").await;
+    until(&world.client, id, "replied", 1).await;
+    world.gateway("gateway-1").say(id, "quick", None).await.unwrap();
+    world.completes(id, "triage-agent", "done").await;
+    handle.get(MINUTE).await.unwrap();
+    assert_eq!(*lines.lock().unwrap(), ["User: quick"]);
+    world.client.attach(id, callbacks().on_person(recording(&heard))).get(MINUTE).await.unwrap();
+    assert_eq!(*heard.lock().unwrap(), ["User: help", "User: mine", "User: quick"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conversation_is_idle_while_nobody_here_acts() {
+    let world = World::new().await;
+    let handle = invoke(&world, Callbacks::default().on_question(|_| async { Ok(Answer::Elsewhere) })).await;
+    let id = handle.conversation();
+    let idle = async |handle: &Handle| tokio::time::timeout(MINUTE.unwrap(), handle.idle()).await.is_ok();
+    assert!(!idle(&handle).await, "an agent works");
+    world.asks(id, "triage-agent", "Which order?").await;
+    assert!(idle(&handle).await, "somebody elsewhere is asked");
+    let asked = world.client.attach(id, Callbacks::default().on_question(|_| std::future::pending()));
+    assert!(!idle(&asked).await, "its own person is asked");
+    world.client.end(id).await.unwrap();
+    assert!(idle(&handle).await && idle(&asked).await, "it has ended");
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,6 +39,7 @@ async fn a_conversation_is_shown_from_the_journal_when_no_coordinator_answers() 
             revision: world.orchestration.revision().clone(),
             last_ms: stored[1].time_ms,
             opened_ms: stored[0].time_ms,
+            due: vec![(protocol::ids::EventId { ordinal: 1, index: 1 }, stored[1].time_ms + 60_000)],
             traceparent: None,
         }
     );

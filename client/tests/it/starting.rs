@@ -7,7 +7,7 @@ use journal::registry::{self, RegistryError};
 use journal::{Append, Store};
 use protocol::brief::Fixed;
 use protocol::entry::Entry;
-use protocol::event::{Erased, Event, Message, Opened, Role};
+use protocol::event::{Erased, Event, Json, Message, Opened, Role};
 use protocol::ids::{ConversationId, Seq, Writer};
 use protocol::manifest::{HumanSpec, LimitsSpec, Seconds};
 use protocol::orchestration::OnMessage;
@@ -40,7 +40,7 @@ async fn an_opening_is_a_work_item_for_the_start_agent() {
 #[tokio::test]
 async fn an_opening_fixes_what_holds_for_the_whole_conversation() {
     let limits = LimitsSpec { turn_timeout: Some(Seconds(7)), conversation_timeout: Some(Seconds(70)), ..LimitsSpec::default() };
-    let human = HumanSpec { on_message: Some(OnMessage::Interrupt), return_to_start: Some(true) };
+    let human = HumanSpec { on_message: Some(OnMessage::Interrupt), return_to_start: Some(true), autonomous: None };
     let world = World::with(|builder| builder.limits(limits).human(human)).await;
     let gateway = world.gateway("gateway-1");
     let metadata = BTreeMap::from([("tier".to_owned(), json!("gold"))]);
@@ -84,6 +84,38 @@ async fn a_conversation_starts_with_a_text_messages_or_any_value() {
         let refused = world.client.start(&Opening::new("alice", empty)).await.unwrap_err();
         assert_eq!((&refused, refused.status()), (&StartError::Empty, Status::Invalid));
     }
+}
+
+/// Case 52.
+#[tokio::test]
+async fn an_opening_is_a_value_that_matches_the_input_schema_where_there_is_one() {
+    let typed = |schema: Json| {
+        let mut manifest = definition(|builder| builder).manifest().clone();
+        manifest.spec.input = Some(schema);
+        manifest.check().unwrap().orchestration
+    };
+    let world = World::new().await;
+    let order = json!({ "type": "object", "properties": { "order": { "type": "integer" } }, "required": ["order"] });
+    registry::register(&world.memory, &typed(order)).await.unwrap();
+    // Asked through a client that has not read the former definition.
+    let client = world.gateway("gateway-1");
+    for (input, complaint) in [
+        (Input::from("order 7"), "a text is no value"),
+        (Input::from(json!({ "order": "7" })), "at \"/order\": \"7\" is not of type \"integer\""),
+        (Input::from(json!({})), "\"order\" is a required property"),
+    ] {
+        let refused = client.start(&Opening::new("alice", input).with_key("k1")).await.unwrap_err();
+        assert!(matches!(&refused, StartError::InvalidInput(said) if said.contains(complaint)), "{refused}");
+        assert_eq!(refused.classify(), (Status::Invalid, "invalid_input"));
+    }
+    // Nothing was stored: the key is still free.
+    let started = client.start(&Opening::new("alice", json!({ "order": 7 })).with_key("k1")).await.unwrap();
+    assert!(!started.is_repeat);
+    assert_eq!(opened(&world, &started.conversation).1.value, Some(json!({ "order": 7 })));
+    // A definition that nobody can obey.
+    registry::register(&world.memory, &typed(json!({ "type": 7 }))).await.unwrap();
+    let refused = world.gateway("gateway-2").start(&Opening::new("alice", json!(1))).await.unwrap_err();
+    assert!(matches!(&refused, StartError::InputSchema(_)), "{refused}");
 }
 
 #[tokio::test]

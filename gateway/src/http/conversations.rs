@@ -77,6 +77,8 @@ pub(super) struct Listing {
     phase: Option<InPhase>,
     /// Only those in which nothing has happened for so many seconds.
     idle_secs: Option<u64>,
+    /// Only those in which these people are asked something, the oldest request first: `caller`, `role:<name>` or `desk:<name>`.
+    audience: Option<String>,
     /// At most so many; 50 if nothing is said.
     #[param(minimum = 1, maximum = 250)]
     limit: Option<usize>,
@@ -119,6 +121,7 @@ pub(super) async fn list(State(app): State<Arc<App>>, Query(listing): Query<List
         agent: listing.agent.as_deref().map(id).transpose()?,
         phase: listing.phase.map(Phase::from),
         idle_secs: listing.idle_secs,
+        audience: listing.audience.as_deref().map(id).transpose()?,
         limit: Some(limit),
     };
     Ok(Json(view::Conversations::new(edge.client.orchestration(), &edge.client.list(&query).await?)))

@@ -1,4 +1,4 @@
-//! What people say: messages, answers, decisions.
+//! What people say: messages, answers, decisions, claims.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use client::{Accepted, Decision};
+use client::{Accepted, Claim, Decision};
 use protocol::event::Verdict;
 use protocol::ids::ConversationId;
 
@@ -32,7 +32,7 @@ pub(super) async fn say(
 ) -> Result<Response, Problem> {
     let edge = app.edge(which.orchestration.as_deref())?;
     let request = reply.request.as_deref().map(id).transpose()?;
-    let accepted = edge.client.reply(&conversation, &client::Reply { request, text: reply.text, key }).await?;
+    let accepted = edge.client.reply(&conversation, &client::Reply { request, key, ..client::Reply::bare(reply.text) }).await?;
     Ok(stored(&conversation, accepted))
 }
 
@@ -53,9 +53,13 @@ pub(super) async fn answer(
     Body(answer): Body<view::Answer>,
 ) -> Result<Response, Problem> {
     let edge = app.edge(which.orchestration.as_deref())?;
+    let action = answer.action.map(view::Action::read).transpose()?;
     let accepted = match (answer.text, answer.verdict) {
-        (Some(text), None) => edge.client.reply(&conversation, &client::Reply { request: Some(request), text, key }).await?,
-        (None, Some(verdict)) => {
+        (Some(text), None) => {
+            let reply = client::Reply { request: Some(request), text, action, by: answer.by, key };
+            edge.client.reply(&conversation, &reply).await?
+        }
+        (None, Some(verdict)) if action.is_none() => {
             let arguments_hash = answer.arguments_hash.as_deref().map(id).transpose()?;
             let verdict = Verdict::from(verdict);
             if verdict == Verdict::Approved && arguments_hash.is_none() {
@@ -70,6 +74,27 @@ pub(super) async fn answer(
         }
     };
     Ok(stored(&conversation, accepted))
+}
+
+/// Take a desk's request, or put it back
+#[utoipa::path(
+    post,
+    path = "/v1/conversations/{conversation}/requests/{request}/claim",
+    request_body = view::Claim,
+    params(("conversation" = String, Path), ("request" = String, Path, example = "3.1"), Which, Key),
+    responses((status = 201, body = view::Stored), (status = 200, body = view::Stored, description = "It had been claimed so before, by this key"), Problems)
+)]
+pub(super) async fn claim(
+    State(app): State<Arc<App>>,
+    OfConversation(conversation): OfConversation,
+    OfRequest(request): OfRequest,
+    Query(which): Query<Which>,
+    Key { key }: Key,
+    Body(claim): Body<view::Claim>,
+) -> Result<Response, Problem> {
+    let edge = app.edge(which.orchestration.as_deref())?;
+    let claim = Claim { request, by: claim.by, how: claim.how.into(), key };
+    Ok(stored(&conversation, edge.client.claim(&conversation, &claim).await?))
 }
 
 fn stored(conversation: &ConversationId, accepted: Accepted) -> Response {

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::within;
-use crate::{Delivery, RequestError, Shared};
+use crate::{Answer, Delivery, Headers, RequestError, Shared};
 
 /// Longer than anything here may take: an answer that comes is not one that timed out.
 const FOREVER: Duration = Duration::from_secs(600);
@@ -36,7 +36,8 @@ pub async fn what_is_said_reaches_all_who_listen_there(broker: Shared) {
     for (subject, text) in [("news.a", "1"), ("news.b", "2"), ("news.a", "3")] {
         broker.say(subject, Bytes::from(text)).await;
     }
-    let said = |subject: &str, text| Delivery { subject: subject.to_owned(), payload: Bytes::from(text), reply: None };
+    let said =
+        |subject: &str, text| Delivery { subject: subject.to_owned(), headers: Headers::new(), payload: Bytes::from(text), reply: None };
     for listener in &mut here {
         assert_eq!(next(listener).await, said("news.a", "1"));
         assert_eq!(next(listener).await, said("news.a", "3"));
@@ -93,6 +94,20 @@ pub async fn a_question_gets_an_answer(broker: Shared) {
         () = asking => {}
         ((), ()) = async { futures::join!(answer(&broker, one, "re: "), answer(&broker, other, "re: ")) } => panic!("listening ended"),
     }
+}
+
+/// Both ways.
+pub async fn headers_go_along(broker: Shared) {
+    let headers = |name: &str, value: &str| Headers::from([(name.to_owned(), value.to_owned())]);
+    let mut questions = listen(&broker, "orders", Some("servers")).await;
+    let asking = broker.ask_with("orders", headers("Idempotency-Key", "k-1"), Bytes::from("?"), FOREVER);
+    let answering = async {
+        let Delivery { headers: asked, payload, reply, .. } = next(&mut questions).await;
+        assert_eq!((asked, payload), (headers("Idempotency-Key", "k-1"), Bytes::from("?")));
+        broker.say_with(&reply.unwrap(), headers("Nats-Service-Error", "no such order: 7"), Bytes::from("!")).await;
+    };
+    let (answer, ()) = within("an answer", async { futures::join!(asking, answering) }).await;
+    assert_eq!(answer, Ok(Answer { headers: headers("Nats-Service-Error", "no such order: 7"), payload: Bytes::from("!") }));
 }
 
 /// The broker itself says that nobody listens: a dead process is noticed without waiting.

@@ -13,7 +13,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::faults::Fault;
 use super::{Link, Memory, State, pause};
-use crate::{Bus, Connection, Delivery, RequestError};
+use crate::{Answer, Bus, Connection, Delivery, Headers, RequestError};
 
 #[derive(Debug)]
 pub(super) struct Subscription {
@@ -64,7 +64,12 @@ impl Memory {
     }
 
     /// Asks, and says where the answers arrive.
-    async fn send_request(&self, subject: &str, payload: Bytes, wait: Duration) -> Result<mpsc::UnboundedReceiver<Delivery>, RequestError> {
+    async fn send_request(
+        &self,
+        subject: &str,
+        (headers, payload): (Headers, Bytes),
+        wait: Duration,
+    ) -> Result<mpsc::UnboundedReceiver<Delivery>, RequestError> {
         check(subject)?;
         let latency = self.lock().chance.latency();
         pause(latency).await;
@@ -74,7 +79,7 @@ impl Memory {
         }
         let reply = format!("_INBOX.{}", self.lock().fresh_id());
         let answers = self.subscribe(&reply, None);
-        match self.lock().deliver(&Delivery { subject: subject.to_owned(), payload, reply: Some(reply) }) {
+        match self.lock().deliver(&Delivery { subject: subject.to_owned(), headers, payload, reply: Some(reply) }) {
             0 => Err(RequestError::NoResponders(subject.to_owned())),
             _ => Ok(answers),
         }
@@ -83,9 +88,9 @@ impl Memory {
 
 #[async_trait]
 impl Bus for Memory {
-    async fn say(&self, subject: &str, payload: Bytes) {
+    async fn say_with(&self, subject: &str, headers: Headers, payload: Bytes) {
         if self.is_up() {
-            self.lock().deliver(&Delivery { subject: subject.to_owned(), payload, reply: None });
+            self.lock().deliver(&Delivery { subject: subject.to_owned(), headers, payload, reply: None });
         }
     }
 
@@ -94,17 +99,17 @@ impl Bus for Memory {
         Ok(UnboundedReceiverStream::new(self.subscribe(subject, queue)).boxed())
     }
 
-    async fn ask(&self, subject: &str, payload: Bytes, wait: Duration) -> Result<Bytes, RequestError> {
-        let mut answers = self.send_request(subject, payload, wait).await?;
+    async fn ask_with(&self, subject: &str, headers: Headers, payload: Bytes, wait: Duration) -> Result<Answer, RequestError> {
+        let mut answers = self.send_request(subject, (headers, payload), wait).await?;
         match timeout(wait, answers.recv()).await {
-            Ok(Some(answer)) => Ok(answer.payload),
+            Ok(Some(Delivery { headers, payload, .. })) => Ok(Answer { headers, payload }),
             Ok(None) | Err(_) => Err(RequestError::Timeout(subject.to_owned())),
         }
     }
 
     async fn ask_all(&self, subject: &str, payload: Bytes, wait: Duration) -> Result<Vec<Bytes>, RequestError> {
         let deadline = Instant::now() + wait;
-        let mut arriving = match self.send_request(subject, payload, wait).await {
+        let mut arriving = match self.send_request(subject, (Headers::new(), payload), wait).await {
             Err(RequestError::NoResponders(_)) => return Ok(Vec::new()),
             arriving => arriving?,
         };

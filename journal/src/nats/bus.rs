@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{Message, StatusCode};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
@@ -13,15 +13,18 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Nats;
 use super::connect::Violation;
 use super::request::violated;
-use crate::{Bus, Connection, Delivery, RequestError};
+use crate::{Answer, Bus, Connection, Delivery, Headers, RequestError};
 
 /// How long a drained connection may take to close.
 const CLOSE_AT_MOST: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl Bus for Nats {
-    async fn say(&self, subject: &str, payload: Bytes) {
-        self.link.send(subject, payload).await;
+    async fn say_with(&self, subject: &str, headers: Headers, payload: Bytes) {
+        match to_map(headers) {
+            Ok(headers) => self.link.send_with(subject, headers, payload).await,
+            Err(error) => tracing::debug!("not sent to {subject}: {error}"),
+        }
     }
 
     /// The stream ends when the broker does not permit listening there: it says so only after the fact.
@@ -38,9 +41,10 @@ impl Bus for Nats {
         Ok(messages.map(delivery).take_until(refused).boxed())
     }
 
-    async fn ask(&self, subject: &str, payload: Bytes, timeout: Duration) -> Result<Bytes, RequestError> {
-        let answer = self.link.request(subject, None, payload, timeout).await;
-        answer.map(|answer| answer.payload).map_err(|failure| match RequestError::from(failure) {
+    async fn ask_with(&self, subject: &str, headers: Headers, payload: Bytes, timeout: Duration) -> Result<Answer, RequestError> {
+        let answer = self.link.request(subject, to_map(headers)?, payload, timeout).await;
+        let answer = answer.map(|answer| Answer { headers: from_map(answer.headers.as_ref()), payload: answer.payload });
+        answer.map_err(|failure| match RequestError::from(failure) {
             RequestError::Timeout(_) => RequestError::Timeout(subject.to_owned()),
             error => error,
         })
@@ -84,7 +88,28 @@ impl Bus for Nats {
 fn delivery(message: Message) -> Delivery {
     Delivery {
         subject: message.subject.into_string(),
+        headers: from_map(message.headers.as_ref()),
         payload: message.payload,
         reply: message.reply.map(async_nats::Subject::into_string),
     }
+}
+
+/// None where there are none: a message without headers is smaller.
+fn to_map(headers: Headers) -> Result<Option<HeaderMap>, RequestError> {
+    if headers.is_empty() {
+        return Ok(None);
+    }
+    let refused = |name: &str| RequestError::Refused(format!("{name:?} cannot be a header with that value"));
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        let (Ok(key), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) else { return Err(refused(&name)) };
+        map.insert(key, value);
+    }
+    Ok(Some(map))
+}
+
+/// Of a header that is given twice, the first counts.
+fn from_map(headers: Option<&HeaderMap>) -> Headers {
+    let lines = headers.into_iter().flat_map(HeaderMap::iter);
+    lines.filter_map(|(name, values)| Some((name.to_string(), values.first()?.to_string()))).collect()
 }

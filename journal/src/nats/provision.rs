@@ -368,6 +368,9 @@ impl Link {
         if is_off || failure.is(code::NOT_ENABLED) || failure.is(code::NOT_ENABLED_FOR_ACCOUNT) {
             return ProvisionError::NoJetStream;
         }
+        if failure.is(code::MEMORY_RESOURCES) {
+            return ProvisionError::NoMemory;
+        }
         if failure.is_passing() { ProvisionError::Unavailable(failure.to_string()) } else { ProvisionError::Refused(failure.to_string()) }
     }
 }

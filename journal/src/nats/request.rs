@@ -205,10 +205,18 @@ impl Link {
     /// A plain send. While there is no connection it is dropped rather than queued: what was worth saying then is stale
     /// when it is back, and a full queue would hold up everything else.
     pub(super) async fn send(&self, subject: &str, payload: Bytes) {
+        self.send_with(subject, None, payload).await;
+    }
+
+    pub(super) async fn send_with(&self, subject: &str, headers: Option<HeaderMap>, payload: Bytes) {
         if !self.is_up() {
             return;
         }
-        if let Err(error) = self.client.publish(subject.to_owned(), payload).await {
+        let sent = match headers {
+            None => self.client.publish(subject.to_owned(), payload).await,
+            Some(headers) => self.client.publish_with_headers(subject.to_owned(), headers, payload).await,
+        };
+        if let Err(error) = sent {
             tracing::debug!("not sent to {subject}: {error}");
         }
     }

@@ -3,15 +3,23 @@
 use super::names::{hint, kebab};
 use super::problem::{Findings, KeyPath, Problem};
 use super::seconds::Seconds;
-use super::spec::{HumanSpec, LimitsSpec};
+use super::spec::{FallbackSpec, HumanSpec, LimitsSpec};
 use super::{CANONICAL_BYTES_MAX, Checked, Manifest};
+use crate::condition::Condition;
+use crate::event::Json;
 use crate::ids::{OrchestrationName, Revision};
-use crate::orchestration::{Human, Limits, Orchestration};
+use crate::orchestration::{Autonomous, Fallback, Human, Limits, Orchestration, TERMINATE_VARIABLES};
 
 mod agents;
 mod models;
+mod openapi;
 mod tools;
 mod urls;
+
+/// How often in a row an agent goes on by itself, where nothing else is said.
+const AUTONOMOUS_TURNS: u32 = 50;
+/// What it is told then.
+const AUTONOMOUS_PROMPT: &str = "Nobody answers at the moment. Go on by yourself, as well as you can.";
 
 impl Manifest {
     /// Makes an orchestration of it.
@@ -27,7 +35,14 @@ impl Manifest {
         let models = models::check(&self.spec.models, &roster, &toolsets, &agents, &mut findings);
         let start = roster.start(&self.spec.start, &mut findings);
         let limits = limits(self.spec.limits.unwrap_or_default(), &mut findings);
-        let human = human(self.spec.human.unwrap_or_default());
+        let human = human(self.spec.human.as_ref(), &mut findings);
+        let input = schema(self.spec.input.as_ref(), "input", &mut findings);
+        let output = schema(self.spec.output.as_ref(), "output", &mut findings);
+        let terminate_when = self.spec.terminate_when.clone();
+        if let Some(expression) = &terminate_when {
+            check_condition(expression, &TERMINATE_VARIABLES, &KeyPath::of(["spec", "terminateWhen"]), &mut findings);
+        }
+        let fallback = fallback(self.spec.fallback.as_ref(), &roster, &mut findings);
         let canonical = self.canonical().unwrap_or_else(|error| {
             findings.error(&KeyPath::default(), format!("the definition cannot be written as JSON: {error}"));
             Vec::new()
@@ -40,7 +55,8 @@ impl Manifest {
         let (Some(name), Some(start), true) = (name, start, errors.is_empty()) else { return Err(errors) };
         agents::warn_unreachable(&start, &agents, &roster, &mut warnings);
         let revision = Revision::of(&canonical);
-        let orchestration = Orchestration { name, revision, start, agents, models, limits, human, manifest: self };
+        let orchestration =
+            Orchestration { name, revision, start, agents, models, limits, human, input, output, terminate_when, fallback, manifest: self };
         Ok(Checked { orchestration, warnings })
     }
 
@@ -77,8 +93,42 @@ fn limits(spec: LimitsSpec, findings: &mut Findings) -> Limits {
     }
 }
 
-fn human(spec: HumanSpec) -> Human {
-    Human { on_message: spec.on_message.unwrap_or_default(), return_to_start: spec.return_to_start.unwrap_or_default() }
+fn human(spec: Option<&HumanSpec>, findings: &mut Findings) -> Human {
+    let spec = spec.cloned().unwrap_or_default();
+    let at = KeyPath::of(["spec", "human", "autonomous"]);
+    let autonomous = spec.autonomous.map(|spec| Autonomous {
+        turns: positive(&at.key("turns"), spec.turns, AUTONOMOUS_TURNS, findings),
+        prompt: given(spec.prompt.as_ref()).unwrap_or(AUTONOMOUS_PROMPT).to_owned(),
+    });
+    Human { on_message: spec.on_message.unwrap_or_default(), return_to_start: spec.return_to_start.unwrap_or_default(), autonomous }
+}
+
+fn schema(schema: Option<&Json>, key: &str, findings: &mut Findings) -> Option<Json> {
+    let schema = schema?;
+    let at = KeyPath::of(["spec", key]);
+    if !matches!(schema, Json::Object(_)) {
+        findings.error(&at, "a schema is a mapping, as in { type: object, properties: … }");
+    }
+    tools::check_references(schema, &at, findings);
+    Some(schema.clone())
+}
+
+fn check_condition(expression: &str, known: &[&'static str], at: &KeyPath, findings: &mut Findings) {
+    if let Err(problem) = Condition::parse(expression, known) {
+        findings.error(at, problem.to_string());
+    }
+}
+
+fn fallback(spec: Option<&FallbackSpec>, roster: &agents::Roster<'_>, findings: &mut Findings) -> Option<Fallback> {
+    let at = KeyPath::of(["spec", "fallback"]);
+    match spec? {
+        FallbackSpec { human: Some(audience), agent: None } => Some(Fallback::Human(audience.clone())),
+        FallbackSpec { human: None, agent: Some(agent) } => roster.resolve(agent, &at.key("agent"), findings).map(Fallback::Agent),
+        FallbackSpec { .. } => {
+            findings.error(&at, "exactly one of human and agent goes on; keep one");
+            None
+        }
+    }
 }
 
 fn positive(at: &KeyPath, value: Option<u32>, default: u32, findings: &mut Findings) -> u32 {

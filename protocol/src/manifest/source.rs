@@ -6,6 +6,7 @@ use super::de;
 use super::problem::{KeyPath, PROBLEMS_MAX, Place, Problem};
 use super::yaml::{self, Entry, Kind, Node};
 use super::{Checked, Manifest};
+use crate::orchestration::ScriptLine;
 
 /// Reads a manifest from `text`. `file_name` is what its problems are shown with; `read_file` returns the content of a file
 /// that the manifest names, relative to the manifest, or says why it cannot.
@@ -52,6 +53,17 @@ pub fn parse(text: &str, file_name: &str, read_file: &mut dyn FnMut(&str) -> Res
     }
 }
 
+/// The lines of a script, as a `scriptFile` holds them. `file_name` is what places are shown with.
+///
+/// # Errors
+/// Everything that is wrong with it, in the text's order.
+pub fn parse_script(text: &str, file_name: &str) -> Result<Vec<ScriptLine>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut root = yaml::read(text, &Arc::from(file_name), &KeyPath::default(), &mut problems);
+    let lines = de::read(&mut root, &mut problems);
+    lines.filter(|_| problems.is_empty()).ok_or_else(|| in_order(problems))
+}
+
 fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems.sort_by(|a, b| a.place.cmp(&b.place));
     problems.truncate(PROBLEMS_MAX);
@@ -61,19 +73,29 @@ fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
 /// Puts the content of the files that are named in place of their names, each node keeping the place it was read from.
 fn inline_files(root: &mut Node, read_file: &mut dyn FnMut(&str) -> Result<String, String>, problems: &mut Vec<Problem>) {
     let Some(spec) = root.get_mut("spec") else { return };
-    for (section, file_key, key) in [("agents", "instructionsFile", "instructions"), ("models", "scriptFile", "script")] {
+    let named = [
+        ("agents", None, "instructionsFile", "instructions"),
+        ("models", None, "scriptFile", "script"),
+        ("tools", Some("openapi"), "file", "document"),
+    ];
+    for (section, below, file_key, key) in named {
         let Some(section_node) = spec.get_mut(section) else { continue };
         for Entry { key: name, value: holder, .. } in section_node.entries_mut() {
+            let mut path = KeyPath::of(["spec", section]).key(name);
+            let mut holder = holder;
+            if let Some(below) = below {
+                let Some(inner) = holder.get_mut(below) else { continue };
+                (holder, path) = (inner, path.key(below));
+            }
             // Both at once is a contradiction, which the check reports.
             if holder.get_mut(key).is_some() {
                 continue;
             }
-            let path = KeyPath::of(["spec", section]).key(name);
             let Some(entry) = holder.entries_mut().iter_mut().find(|entry| entry.key == file_key) else { continue };
             let Kind::Scalar { text: file_name, .. } = &entry.value.kind else { continue };
             let content = within_folder(file_name).and_then(|()| read_file(file_name));
             entry.value = match content {
-                Ok(text) if key == "script" => yaml::read(&text, &Arc::from(file_name.as_str()), &path.key(key), problems),
+                Ok(text) if key != "instructions" => yaml::read(&text, &Arc::from(file_name.as_str()), &path.key(key), problems),
                 Ok(text) => text_node(text, file_name, &entry.value.place, &path.key(file_key), problems),
                 Err(reason) => {
                     let message = format!("cannot read {file_name:?}: {reason}");

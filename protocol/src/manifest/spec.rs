@@ -69,12 +69,38 @@ pub struct Spec {
     /// How people take part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub human: Option<HumanSpec>,
+    /// JSON Schema of what a conversation begins with (default: anything). Then it begins with a value, not with a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Json>,
+    /// JSON Schema of what a conversation ends with (default: a text).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Json>,
+    /// Ends the conversation well when an agent's answer without a transfer matches: a CEL expression over `text`, `agent`
+    /// and `metadata`, as in `text.contains("DONE")`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminate_when: Option<String>,
+    /// Who goes on where an agent cannot: its model fails, or a limit is reached (default: nobody, the conversation fails).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<FallbackSpec>,
     /// The agents, by name: 1 to 63 of a-z, 0-9 and '-', or a name like OrderStatusAgent, which is mapped to
     /// order-status-agent and kept as the display name.
     pub agents: BTreeMap<String, AgentSpec>,
     /// The toolsets, by the name that agents use.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tools: BTreeMap<String, ToolsetSpec>,
+}
+
+/// Who goes on where an agent cannot: exactly one of both.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "who goes on (a mapping with human or agent)")]
+pub struct FallbackSpec {
+    /// A person, asked what to do: `caller`, `role:<name>` or `desk:<name>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub human: Option<Audience>,
+    /// Another agent, which is handed the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// A model, or a script in its place. `${VAR}` and `${VAR:-default}` in texts are resolved in the worker's environment.
@@ -86,6 +112,9 @@ pub struct ModelSpec {
     /// The model's (or Azure deployment's) name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Which of OpenAI's interfaces it is asked by (default: chat).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<Api>,
     /// The API's root (default: the provider's own).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_url: Option<String>,
@@ -131,6 +160,17 @@ impl ModelSpec {
     pub fn scripted(script: impl IntoIterator<Item = ScriptLine>) -> Self {
         Self { provider: Provider::Scripted, script: script.into_iter().collect(), ..Self::default() }
     }
+}
+
+/// OpenAI's interfaces to a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// Chat Completions, which nearly everybody speaks.
+    #[default]
+    Chat,
+    /// Responses. Nothing is stored with the provider: the journal has it.
+    Responses,
 }
 
 /// Who serves a model.
@@ -208,7 +248,7 @@ pub struct LimitsSpec {
 }
 
 /// How people take part.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "how people take part (a mapping)")]
 pub struct HumanSpec {
     /// What happens to a message while an agent works (default: enqueue).
@@ -217,6 +257,21 @@ pub struct HumanSpec {
     /// Whether a reply goes to the start agent rather than to the one that asked (default: false).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub return_to_start: Option<bool>,
+    /// Agents go on by themselves where they would ask the caller (default: they ask).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autonomous: Option<AutonomousSpec>,
+}
+
+/// How agents go on by themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "how agents go on by themselves (a mapping)")]
+pub struct AutonomousSpec {
+    /// How often in a row, before the caller is asked after all; a handoff begins anew (default: 50).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turns: Option<u32>,
+    /// What the agent is told instead of a reply (default: to go on as well as it can).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
 }
 
 /// An agent: instructions, tools and handoffs.
@@ -238,6 +293,12 @@ pub struct AgentSpec {
     /// The key of its model (default: default).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// People instead of a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desk: Option<DeskSpec>,
+    /// A service of somebody else's instead of a model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteSpec>,
     /// Its tools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolsFrom>,
@@ -247,6 +308,36 @@ pub struct AgentSpec {
     /// How it is run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerSpec>,
+}
+
+/// People who play an agent: its turn becomes a request at a desk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a desk (a mapping)")]
+pub struct DeskSpec {
+    /// The desk's name (default: the agent's).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How long a request may wait there (default: limits.humanTimeout).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+}
+
+/// An agent behind HTTP: a turn is one POST with what the agent sees; the answer is a text, a transfer or a completion.
+/// `${VAR}` in URL and headers is resolved in the worker's environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a remote agent (a mapping with url)")]
+pub struct RemoteSpec {
+    /// Where it is asked.
+    pub url: String,
+    /// Headers of every request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// Wall time of one request (default: 2m).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+    /// Retries of a request that failed before it answered (default: 2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
 }
 
 /// Tools that an agent takes from a toolset.
@@ -269,6 +360,10 @@ pub struct HandoffSpec {
     /// When to use it, for the model (default: the target's description).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
+    /// Only where this holds: a CEL expression over the conversation's `metadata`, as in `metadata.tier == "gold"`
+    /// (default: always). Where it does not, the model is not offered the handoff.
+    #[serde(default, rename = "if", skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
     /// What the target sees of the source's tool calls (default: none).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryOption>,
@@ -304,7 +399,11 @@ pub struct ScalingSpec {
 
 /// A toolset: exactly one of its kinds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a toolset (a mapping with one of code, http and template)")]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a toolset (a mapping with one of code, http, mcp, nats, openapi and template)"
+)]
 pub struct ToolsetSpec {
     /// Rust functions that the worker registers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -312,6 +411,15 @@ pub struct ToolsetSpec {
     /// Endpoints of an HTTP service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<HttpSpec>,
+    /// Tools of an MCP server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mcp: Option<McpSpec>,
+    /// NATS services.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nats: Option<NatsSpec>,
+    /// Operations of an HTTP service that an OpenAPI document describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub openapi: Option<OpenapiSpec>,
     /// Fixed texts, for trying an orchestration out: nothing runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<TemplateSpec>,
@@ -349,6 +457,91 @@ pub struct CodeToolSpec {
     /// Wall time of one run (default: 30s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Seconds>,
+}
+
+/// An MCP server, over HTTP or as a child process of the worker: exactly one of `url` and `command`. What its tools take
+/// and do, it says itself when the worker starts. `${VAR}` in texts is resolved in the worker's environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an MCP server (a mapping with url or command, and names or tools)")]
+pub struct McpSpec {
+    /// Its address (streamable HTTP).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Headers of every request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The program, and its arguments, that speaks MCP on its standard input and output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+    /// What the program's environment has besides the worker's.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The tools that are taken, where nothing further is to be said: what a server adds later is never offered by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Tools that are taken, by name, with what is to be said about them. What a repeated run may do is the server's word
+    /// (`readOnlyHint`, `idempotentHint`) unless it is said here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, CodeToolSpec>,
+}
+
+/// NATS services: a call is a request with the arguments as JSON; the reply's text is the result.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "NATS tools (a mapping with tools)")]
+pub struct NatsSpec {
+    /// The tools, by name.
+    pub tools: BTreeMap<String, NatsToolSpec>,
+}
+
+/// One service.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "a NATS tool (a mapping with a subject)")]
+pub struct NatsToolSpec {
+    /// Where it answers.
+    pub subject: String,
+    /// What it does, for the model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// JSON Schema of its arguments, an object (default: no arguments).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Json>,
+    /// What a repeated run may do (default: side-effect).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
+    /// What is done when it is unknown whether it ran (default: ask).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_doubt: Option<InDoubt>,
+    /// Who must approve a call before it runs: `caller`, `role:<name>` or `desk:<name>` (default: nobody).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub approval: Option<Audience>,
+    /// Wall time of one request (default: 30s).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Seconds>,
+}
+
+/// Operations of an HTTP service, from its OpenAPI 3 document.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an OpenAPI service (a mapping with a document or a file)")]
+pub struct OpenapiSpec {
+    /// The document itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Json>,
+    /// A YAML or JSON file beside the manifest that holds it instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The service's root (default: the document's first server).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<String>,
+    /// Headers of every request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+    /// The operations that are taken, by `operationId` (default: all).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Operations about which something is to be said.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<String, CodeToolSpec>,
 }
 
 /// Endpoints of an HTTP service. `${VAR}` in URLs and headers is resolved in the worker's environment.

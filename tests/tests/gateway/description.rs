@@ -93,7 +93,7 @@ async fn whatever_is_wrong_with_a_call_is_answered_as_described() {
             (405, gateway.request(Method::PATCH, &filled(&open, "99.0"))),
         ];
         if path.contains("{conversation}") {
-            let text = json!({ "text": "Hi" });
+            let text = if path.ends_with("/claim") { json!({ "by": "Ann" }) } else { json!({ "text": "Hi" }) };
             bad.push((400, call(&filled("/v1/conversations/b%20d", "99.0")).json(&text)));
             bad.push((404, call(&filled(&nobody, "99.0")).json(&text)));
             bad.push((404, call(&format!("{}?orchestration=other", filled(&open, "99.0"))).json(&text)));

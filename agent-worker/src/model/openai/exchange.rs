@@ -12,13 +12,10 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Body, Request, Response};
 use serde::de::IgnoredAny;
 
-use super::fault::Fault;
 use super::target::Target;
+use crate::model::answer::{EVENT_BYTES_MAX, TOO_LARGE};
 use crate::model::connection::read_head;
-
-/// Bytes of one event, or of an answer that is not streamed.
-const EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
-const TOO_LARGE: &str = "it is larger than any answer may be";
+use crate::model::fault::{Fault, Peer};
 
 /// One exchange, and what went wrong below the stream that async-openai makes of it: nothing but a text comes through there.
 #[derive(Clone)]
@@ -34,8 +31,8 @@ impl Exchange {
     }
 
     /// What an error of async-openai is about.
-    pub(super) fn fault(&self, error: OpenAIError) -> Fault {
-        self.fault.get().cloned().unwrap_or_else(|| Fault::from_client(error, &self.target))
+    pub(super) fn fault(&self, error: &OpenAIError) -> Fault {
+        self.fault.get().cloned().unwrap_or_else(|| of_client(error, &self.target.peer))
     }
 
     /// A client that sends what it is given by this exchange.
@@ -52,23 +49,23 @@ impl Exchange {
 
     async fn body_of_answer(&self, request: Request) -> Result<Body, Fault> {
         let target = &self.target;
-        let response = self.http.execute(request).await.map_err(|error| Fault::broken(&error, target))?;
+        let response = self.http.execute(request).await.map_err(|error| Fault::broken(&error, &target.peer))?;
         if !response.status().is_success() {
-            return Err(Fault::refusal(response, target).await);
+            return Err(Fault::refusal(response, &target.peer, |status| target.way_out(status)).await);
         }
         let is_streamed = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
         if is_streamed {
             return Ok(Body::wrap_stream(self.clone().bounded(response.bytes_stream())));
         }
-        let document = whole(response, target).await?;
-        as_events(document, target).map(Body::from)
+        let document = whole(response, &target.peer).await?;
+        as_events(document, &target.peer).map(Body::from)
     }
 
     /// Fails when one event grows beyond [`EVENT_BYTES_MAX`]: whoever parses events keeps an unfinished one in memory.
     fn bounded(self, body: impl Stream<Item = reqwest::Result<Bytes>>) -> impl Stream<Item = Result<Bytes, Fault>> {
         let (mut event_bytes, mut is_line_empty) = (0, true);
         body.map(move |chunk| {
-            let chunk = chunk.map_err(|error| self.noted(Fault::broken(&error, &self.target)))?;
+            let chunk = chunk.map_err(|error| self.noted(Fault::broken(&error, &self.target.peer)))?;
             for byte in &chunk {
                 event_bytes += 1;
                 match byte {
@@ -88,22 +85,29 @@ impl Exchange {
     }
 }
 
-async fn whole(mut response: Response, target: &Target) -> Result<Vec<u8>, Fault> {
+/// What async-openai itself finds wrong.
+fn of_client(error: &OpenAIError, peer: &Peer) -> Fault {
+    Fault::garbled(match error {
+        OpenAIError::JSONDeserialize(error, content) => format!("{error} in {:?}", peer.excerpt(content.as_bytes())),
+        other => peer.scrub(&other.to_string()),
+    })
+}
+
+async fn whole(mut response: Response, peer: &Peer) -> Result<Vec<u8>, Fault> {
     let mut document = Vec::new();
-    let is_whole = read_head(&mut response, &mut document, EVENT_BYTES_MAX).await.map_err(|error| Fault::broken(&error, target))?;
+    let is_whole = read_head(&mut response, &mut document, EVENT_BYTES_MAX).await.map_err(|error| Fault::broken(&error, peer))?;
     if is_whole { Ok(document) } else { Err(Fault::garbled(TOO_LARGE)) }
 }
 
 /// A document as a stream of one event, so that answers are read in one way only.
-fn as_events(document: Vec<u8>, target: &Target) -> Result<Vec<u8>, Fault> {
+fn as_events(document: Vec<u8>, peer: &Peer) -> Result<Vec<u8>, Fault> {
     let trimmed = document.trim_ascii();
     // Some servers stream without saying so.
     if [&b"data:"[..], b"event:", b"id:", b":"].iter().any(|field| trimmed.starts_with(field)) {
         return Ok(document);
     }
     if let Err(error) = serde_json::from_slice::<IgnoredAny>(trimmed) {
-        let excerpt: String = target.scrub(&String::from_utf8_lossy(trimmed)).chars().take(200).collect();
-        return Err(Fault::garbled(&format!("{} sent no JSON: {error} in {excerpt:?}", target.shown)));
+        return Err(Fault::garbled(format!("{} sent no JSON: {error} in {:?}", peer.shown, peer.excerpt(trimmed))));
     }
     // JSON has no line break inside a text: all of them are space between its parts.
     let one_line = trimmed.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte });

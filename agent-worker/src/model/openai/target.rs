@@ -3,13 +3,15 @@
 use std::fmt;
 
 use async_openai::config::Config;
+use protocol::manifest::Api;
 use protocol::orchestration::Endpoint;
-use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::model::build::ConfigError;
 use crate::model::environment::{Environment, MissingVariable, resolve};
+use crate::model::fault::Peer;
 
 const OPENAI_HOST: &str = "api.openai.com";
 const AZURE: &str = "azure";
@@ -19,8 +21,8 @@ const AZURE: &str = "azure";
 pub(super) struct Target {
     /// The model's name at the provider, resolved.
     pub(super) model: String,
-    /// The base URL as people may see it: without what may be a secret.
-    pub(super) shown: String,
+    /// The base URL, as people may see it.
+    pub(super) peer: Peer,
     key_variable: Option<String>,
     key: Option<SecretString>,
     /// What async-openai asks for; never used.
@@ -46,14 +48,20 @@ impl Target {
         }
         // Azure's newer API, under /openai/v1, names deployments in the body and needs no version.
         if is_azure && !prefix.ends_with("/openai/v1") {
-            if endpoint.api_version.is_none() {
-                return Err(texts.invalid("apiVersion", "Azure's deployments need one, such as 2024-10-21".to_owned()));
+            prefix += match (endpoint.api, &endpoint.api_version) {
+                (Api::Chat, Some(_)) => format!("/openai/deployments/{model}"),
+                (Api::Chat, None) => {
+                    return Err(texts.invalid("apiVersion", "Azure's deployments need one, such as 2024-10-21".to_owned()));
+                }
+                // Responses never were below a deployment.
+                (Api::Responses, Some(_)) => "/openai".to_owned(),
+                (Api::Responses, None) => "/openai/v1".to_owned(),
             }
-            prefix = format!("{prefix}/openai/deployments/{model}");
+            .as_str();
         }
         Ok(Self {
             model,
-            shown: shown(base),
+            peer: Peer::new(base, key.clone()),
             headers: texts.headers(key.as_ref(), is_azure)?,
             key_variable: endpoint.api_key_env.clone(),
             key,
@@ -63,20 +71,23 @@ impl Target {
         })
     }
 
-    /// Where the key comes from, for the way out of a refused one.
-    pub(super) fn key_origin(&self) -> String {
+    /// What people can do about a refusal with this status.
+    pub(super) fn way_out(&self, status: StatusCode) -> Option<String> {
+        let (model, url) = (&self.model, &self.peer.shown);
+        match status.as_u16() {
+            401 | 403 => Some(self.key_origin()),
+            404 => Some(format!("is there a model `{model}` at {url}? Check its `name` and `baseUrl`")),
+            300..=399 => Some(format!("{url} redirects, which is not followed: give the address it redirects to as `baseUrl`")),
+            _ => None,
+        }
+    }
+
+    /// Where the key comes from.
+    fn key_origin(&self) -> String {
         match (&self.key_variable, &self.key) {
             (Some(variable), Some(_)) => format!("the key is the value of {variable}"),
             (Some(variable), None) => format!("no key was sent: {variable} is not set"),
             (None, _) => "no key was sent: the definition names no `apiKeyEnv`".to_owned(),
-        }
-    }
-
-    /// A provider's words without the key, which some repeat.
-    pub(super) fn scrub(&self, text: &str) -> String {
-        match &self.key {
-            Some(key) => text.replace(key.expose_secret(), "[key]"),
-            None => text.to_owned(),
         }
     }
 }
@@ -105,7 +116,7 @@ impl Config for Target {
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Target").field("model", &self.model).field("base_url", &self.shown).finish_non_exhaustive()
+        f.debug_struct("Target").field("model", &self.model).field("base_url", &self.peer.shown).finish_non_exhaustive()
     }
 }
 
@@ -207,13 +218,4 @@ impl Texts<'_> {
         };
         ConfigError::NoKey { model: self.endpoint.name.clone(), variables, way_out }
     }
-}
-
-/// A base URL without user, password and query.
-fn shown(mut url: Url) -> String {
-    url.set_query(None);
-    // Only URLs without a host refuse this.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.as_str().trim_end_matches('/').to_owned()
 }

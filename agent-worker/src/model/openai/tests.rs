@@ -2,10 +2,11 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use futures::{StreamExt, stream};
+use futures::stream;
 use protocol::event::Usage;
 use protocol::history::PromptMessage;
 use serde_json::json;
@@ -483,17 +484,4 @@ async fn an_error_in_the_answer_is_refused_where_asking_again_would_not_help() {
 async fn an_empty_answer_is_an_answer() {
     let response = understood(|| reply(200, EVENTS, events(&[stop()]))).await.unwrap();
     assert_eq!(response, Responded { model: "gpt-5-mini".into(), ..Responded::default() });
-}
-
-#[test]
-fn pauses_grow_are_bounded_and_differ() {
-    let mut model = model("http://x/v1");
-    model.bounds.backoff = BACKOFF_FIRST;
-    for retry in 0..40 {
-        let most = BACKOFF_FIRST.saturating_mul(2_u32.saturating_pow(retry)).min(WAIT_MAX);
-        let pauses: Vec<Duration> = (0..20).map(|_| model.pause(retry, None)).collect();
-        assert!(pauses.iter().all(|pause| *pause <= most), "{retry}: {pauses:?}");
-        assert!(pauses.iter().any(|pause| pause != &pauses[0]), "no jitter: {pauses:?}");
-    }
-    assert!(model.pause(0, Some(Duration::from_secs(3))) >= Duration::from_secs(3));
 }

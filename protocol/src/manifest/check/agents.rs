@@ -4,13 +4,14 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::tools::Toolsets;
-use super::{given, nobody, positive};
-use crate::event::Json;
+use super::urls::{check_headers, check_url};
+use super::{check_condition, given, models, nobody, positive, positive_secs};
+use crate::event::{Audience, HistoryOption, Json};
 use crate::ids::AgentName;
 use crate::manifest::names::kebab;
 use crate::manifest::problem::{Findings, KeyPath, Problem};
-use crate::manifest::spec::{AgentSpec, HandoffSpec, ScalingSpec, Spec, ToolsFrom};
-use crate::orchestration::{Agent, Handoff, TRANSFER_PREFIX, Tool};
+use crate::manifest::spec::{AgentSpec, DeskSpec, HandoffSpec, ScalingSpec, Spec, ToolsFrom};
+use crate::orchestration::{Agent, Handoff, Limits, Player, Remote, TRANSFER_PREFIX, Tool};
 
 /// Characters of a tool's name.
 const TOOL_NAME_MAX: usize = 64;
@@ -126,7 +127,7 @@ pub(super) fn check(spec: &Spec, roster: &Roster<'_>, toolsets: &Toolsets, findi
                 display_name: roster.display_name(name).to_owned(),
                 description: given(agent.description.as_ref()).unwrap_or_default().to_owned(),
                 instructions: agent.instructions.clone().unwrap_or_default(),
-                model: model_of(spec, agent, &at, findings),
+                player: player_of(spec, (name, agent), &at, findings),
                 tools: tools_of(agent, toolsets, &at, findings),
                 handoffs: handoffs_of(name, agent, roster, &at, findings),
                 concurrency: usize::try_from(concurrency).unwrap_or(usize::MAX),
@@ -180,6 +181,38 @@ fn check_scaling(scaling: Option<ScalingSpec>, at: &KeyPath, findings: &mut Find
     positive(&at.key("backlogPerReplica"), backlog_per_replica, 5, findings);
 }
 
+/// Who plays an agent: a model, unless it says otherwise.
+fn player_of(spec: &Spec, (name, agent): (&AgentName, &AgentSpec), at: &KeyPath, findings: &mut Findings) -> Player {
+    let kinds = [("model", agent.model.is_some()), ("desk", agent.desk.is_some()), ("remote", agent.remote.is_some())];
+    if let [_, (other, _), ..] = kinds.into_iter().filter(|(_, is_given)| *is_given).collect::<Vec<_>>()[..] {
+        findings.error(&at.key(other), "an agent is played by one of model, desk and remote; keep one");
+    }
+    if let Some(desk) = &agent.desk {
+        return desk_of(spec, name, desk, &at.key("desk"), findings);
+    }
+    if let Some(remote) = &agent.remote {
+        let at = at.key("remote");
+        check_url(&remote.url, &at.key("url"), findings);
+        check_headers(&remote.headers, &at.key("headers"), findings);
+        return Player::Remote(Remote {
+            url: remote.url.clone(),
+            headers: remote.headers.clone(),
+            timeout_secs: positive_secs(&at.key("timeout"), remote.timeout, models::TIMEOUT_SECS, findings),
+            retries: remote.retries.unwrap_or(models::RETRIES),
+        });
+    }
+    Player::Model(model_of(spec, agent, at, findings))
+}
+
+fn desk_of(spec: &Spec, agent: &AgentName, desk: &DeskSpec, at: &KeyPath, findings: &mut Findings) -> Player {
+    let name = desk.name.clone().unwrap_or_else(|| agent.to_string());
+    if let Err(invalid) = format!("desk:{name}").parse::<Audience>() {
+        findings.error(&at.key("name"), invalid.to_string());
+    }
+    let human = spec.limits.and_then(|limits| limits.human_timeout).map_or(Limits::default().human_secs, |secs| secs.0);
+    Player::Desk { name, timeout_secs: positive_secs(&at.key("timeout"), desk.timeout, human, findings) }
+}
+
 fn model_of(spec: &Spec, agent: &AgentSpec, at: &KeyPath, findings: &mut Findings) -> String {
     let Some(key) = &agent.model else { return "default".to_owned() };
     if !spec.models.contains_key(key) {
@@ -190,7 +223,8 @@ fn model_of(spec: &Spec, agent: &AgentSpec, at: &KeyPath, findings: &mut Finding
 
 /// Says once what each agent without a model could say.
 fn check_default_model(spec: &Spec, findings: &mut Findings) {
-    let without: Vec<&str> = spec.agents.iter().filter(|(_, agent)| agent.model.is_none()).map(|(key, _)| key.as_str()).collect();
+    let has_no_player = |agent: &AgentSpec| agent.model.is_none() && agent.desk.is_none() && agent.remote.is_none();
+    let without: Vec<&str> = spec.agents.iter().filter(|(_, agent)| has_no_player(agent)).map(|(key, _)| key.as_str()).collect();
     if !without.is_empty() && !spec.models.contains_key("default") {
         let message = format!(
             "there is no model under \"default\", and {} {} none; define it, or give them a model",
@@ -248,8 +282,11 @@ fn tools_of(agent: &AgentSpec, toolsets: &Toolsets, at: &KeyPath, findings: &mut
 
 fn handoffs_of(source: &AgentName, agent: &AgentSpec, roster: &Roster<'_>, at: &KeyPath, findings: &mut Findings) -> Vec<Handoff> {
     let mut handoffs: Vec<Handoff> = Vec::new();
-    for (i, HandoffSpec { to, when, history, payload }) in agent.handoffs.iter().enumerate() {
+    for (i, HandoffSpec { to, when, condition, history, payload }) in agent.handoffs.iter().enumerate() {
         let at = at.key("handoffs").index(i);
+        if let Some(expression) = condition {
+            check_condition(expression, &["metadata"], &at.key("if"), findings);
+        }
         if payload.as_ref().is_some_and(|schema| !matches!(schema, Json::Object(_))) {
             findings.error(&at.key("payload"), "a payload's schema is a mapping, as in { type: object, properties: … }");
         }
@@ -259,7 +296,8 @@ fn handoffs_of(source: &AgentName, agent: &AgentSpec, roster: &Roster<'_>, at: &
             continue;
         }
         let when = given(when.as_ref()).map_or_else(|| roster.when(&to), str::to_owned);
-        let handoff = Handoff { to, when, history: history.unwrap_or_default(), payload: payload.clone() };
+        let (condition, history) = (condition.clone(), history.unwrap_or_default());
+        let handoff = Handoff { to, when, condition, history, payload: payload.clone() };
         // The same edge twice: the last text wins.
         match handoffs.iter_mut().find(|known| known.to == handoff.to) {
             Some(known) => *known = handoff,
@@ -281,8 +319,14 @@ fn mesh(spec: &Spec, roster: &Roster<'_>, agents: &mut BTreeMap<AgentName, Agent
     let names: Vec<AgentName> = agents.keys().cloned().collect();
     for agent in agents.values_mut() {
         let targets = names.iter().filter(|name| **name != agent.name);
-        agent.handoffs =
-            targets.map(|to| Handoff { to: to.clone(), when: roster.when(to), history: Default::default(), payload: None }).collect();
+        let plain = |to: &AgentName| Handoff {
+            to: to.clone(),
+            when: roster.when(to),
+            condition: None,
+            history: HistoryOption::default(),
+            payload: None,
+        };
+        agent.handoffs = targets.map(plain).collect();
     }
 }
 

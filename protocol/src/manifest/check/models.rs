@@ -8,14 +8,21 @@ use super::urls::{check_headers, check_url, check_variables};
 use super::{given, nobody, positive_secs};
 use crate::ids::AgentName;
 use crate::manifest::problem::{Findings, KeyPath};
-use crate::manifest::spec::{ModelSpec, Provider};
+use crate::manifest::spec::{Api, ModelSpec, Provider};
 use crate::manifest::template::is_variable;
 use crate::orchestration::{Agent, COMPLETE_TASK, Endpoint, Model, ScriptLine, TRANSFER_PREFIX};
 
-const TIMEOUT_SECS: u64 = 120;
-const RETRIES: u32 = 2;
-/// Fields of a request that are the worker's to set.
-const OWN_PARAMETERS: [&str; 5] = ["messages", "model", "n", "stream", "tools"];
+pub(super) const TIMEOUT_SECS: u64 = 120;
+pub(super) const RETRIES: u32 = 2;
+/// Fields of a request that are the worker's to set, by the interface.
+const fn own_parameters(api: Api) -> &'static [&'static str] {
+    match api {
+        Api::Chat => &["messages", "model", "n", "stream", "tools"],
+        Api::Responses => {
+            &["background", "conversation", "input", "instructions", "model", "previous_response_id", "store", "stream", "tools"]
+        }
+    }
+}
 
 pub(super) fn check(
     specs: &BTreeMap<String, ModelSpec>,
@@ -53,6 +60,7 @@ fn check_files(spec: &ModelSpec, at: &KeyPath, findings: &mut Findings) {
 fn check_only_script(spec: &ModelSpec, at: &KeyPath, findings: &mut Findings) {
     let others = [
         ("name", spec.name.is_some()),
+        ("api", spec.api.is_some()),
         ("baseUrl", spec.base_url.is_some()),
         ("apiKeyEnv", spec.api_key_env.is_some()),
         ("apiVersion", spec.api_version.is_some()),
@@ -100,10 +108,12 @@ fn endpoint(spec: &ModelSpec, at: &KeyPath, findings: &mut Findings) -> Endpoint
         }
     }
     check_headers(&spec.headers, &at.key("headers"), findings);
-    for key in spec.parameters.keys().filter(|key| OWN_PARAMETERS.contains(&key.as_str())) {
+    let api = spec.api.unwrap_or_default();
+    for key in spec.parameters.keys().filter(|key| own_parameters(api).contains(&key.as_str())) {
         findings.error(&at.key("parameters").key(key), format!("{key:?} is the worker's to set; remove it"));
     }
     Endpoint {
+        api,
         provider: provider.to_owned(),
         name: name.unwrap_or_default().to_owned(),
         base_url: spec.base_url.clone(),

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::urls::{arguments, check_headers, check_path, check_tool_url, check_url};
-use super::{given, positive_secs};
+use super::{given, openapi, positive_secs};
 use crate::event::{Effect, Json};
 use crate::manifest::problem::{Findings, KeyPath};
 use crate::manifest::seconds::Seconds;
-use crate::manifest::spec::{CodeSpec, CodeToolSpec, HttpSpec, HttpToolSpec, Method, TemplateSpec, TemplateToolSpec, ToolsetSpec};
+use crate::manifest::spec::{
+    CodeSpec, CodeToolSpec, HttpSpec, HttpToolSpec, McpSpec, Method, NatsSpec, TemplateSpec, TemplateToolSpec, ToolsetSpec,
+};
 use crate::manifest::template;
-use crate::orchestration::{COMPLETE_TASK, TRANSFER_PREFIX, Tool, ToolSource};
+use crate::orchestration::{COMPLETE_TASK, HttpEndpoint, McpServer, TRANSFER_PREFIX, Tool, ToolSource};
 
 /// Tools by toolset and name; none where a tool has been refused.
 pub(super) type Toolsets = BTreeMap<String, BTreeMap<String, Option<Tool>>>;
@@ -23,9 +25,16 @@ pub(super) fn check(specs: &BTreeMap<String, ToolsetSpec>, findings: &mut Findin
     for (name, toolset) in specs {
         let at = KeyPath::of(["spec", "tools"]).key(name);
         let mut tools = BTreeMap::new();
-        let kinds = [toolset.code.is_some(), toolset.http.is_some(), toolset.template.is_some()];
+        let kinds = [
+            toolset.code.is_some(),
+            toolset.http.is_some(),
+            toolset.mcp.is_some(),
+            toolset.nats.is_some(),
+            toolset.openapi.is_some(),
+            toolset.template.is_some(),
+        ];
         if kinds.into_iter().filter(|is_given| *is_given).count() != 1 {
-            findings.error(&at, format!("the toolset {name:?} must be exactly one of code, http and template"));
+            findings.error(&at, format!("the toolset {name:?} must be exactly one of code, http, mcp, nats, openapi and template"));
         }
         if let Some(code) = &toolset.code {
             tools.append(&mut code_tools(code, &at.key("code"), findings));
@@ -36,7 +45,16 @@ pub(super) fn check(specs: &BTreeMap<String, ToolsetSpec>, findings: &mut Findin
         if let Some(template) = &toolset.template {
             tools.append(&mut template_tools(template, &at.key("template"), findings));
         }
-        if tools.is_empty() && kinds != [false; 3] {
+        if let Some(mcp) = &toolset.mcp {
+            tools.append(&mut mcp_tools(mcp, &at.key("mcp"), findings));
+        }
+        if let Some(nats) = &toolset.nats {
+            tools.append(&mut nats_tools(nats, &at.key("nats"), findings));
+        }
+        if let Some(openapi) = &toolset.openapi {
+            tools.append(&mut openapi::check(openapi, &at.key("openapi"), findings));
+        }
+        if tools.is_empty() && kinds != [false; 6] {
             findings.error(&at, format!("the toolset {name:?} has no tools; name one, or remove it"));
         }
         toolsets.insert(name.clone(), tools);
@@ -109,12 +127,63 @@ fn http_tool(name: &str, spec: &HttpToolSpec, toolset: &HttpSpec, at: &KeyPath, 
         name: name.to_owned(),
         description: description(name, spec.description.as_ref(), at, findings),
         parameters: Some(parameters),
-        source: ToolSource::Http { method: spec.method.as_str().to_owned(), url, headers: toolset.headers.clone() },
+        source: ToolSource::Http(HttpEndpoint {
+            method: spec.method.as_str().to_owned(),
+            url,
+            headers: toolset.headers.clone(),
+            places: BTreeMap::new(),
+        }),
         effect: spec.effect.unwrap_or(if read_only { Effect::ReadOnly } else { Effect::SideEffect }),
         in_doubt: spec.in_doubt.unwrap_or_default(),
         approval: spec.approval.clone(),
         timeout_secs: tool_secs(spec.timeout, at, findings),
     })
+}
+
+fn mcp_tools(spec: &McpSpec, at: &KeyPath, findings: &mut Findings) -> BTreeMap<String, Option<Tool>> {
+    let server = match (&spec.url, spec.command.as_slice()) {
+        (Some(url), []) => {
+            check_url(url, &at.key("url"), findings);
+            check_headers(&spec.headers, &at.key("headers"), findings);
+            McpServer::Http { url: url.clone(), headers: spec.headers.clone() }
+        }
+        (None, [_, ..]) => McpServer::Child { command: spec.command.clone(), env: spec.env.clone() },
+        _ => {
+            findings.error(at, "an MCP server has a url or a command; give it exactly one of both");
+            return BTreeMap::new();
+        }
+    };
+    let code = CodeSpec { names: spec.names.clone(), tools: spec.tools.clone() };
+    let mut tools = code_tools(&code, at, findings);
+    for tool in tools.values_mut().flatten() {
+        let is_effect_said = spec.tools.get(&tool.name).is_some_and(|spec| spec.effect.is_some());
+        tool.source = ToolSource::Mcp { server: server.clone(), is_effect_said };
+    }
+    tools
+}
+
+fn nats_tools(spec: &NatsSpec, at: &KeyPath, findings: &mut Findings) -> BTreeMap<String, Option<Tool>> {
+    let tools = spec.tools.iter().map(|(name, spec)| {
+        let at = at.key("tools").key(name);
+        check_tool_name(name, &at, findings);
+        let is_plain = |token: &str| !token.is_empty() && !token.contains(['*', '>', ' ', '\t', '\r', '\n']);
+        if !spec.subject.split('.').all(is_plain) || spec.subject.starts_with('$') || spec.subject.starts_with("baton.") {
+            let message = format!("{:?} is not the subject of a service: use tokens without wildcards, not $… or baton.…", spec.subject);
+            findings.error(&at.key("subject"), message);
+        }
+        let tool = Tool {
+            name: name.clone(),
+            description: description(name, spec.description.as_ref(), &at, findings),
+            parameters: Some(object_schema(spec.parameters.as_ref(), &at.key("parameters"), findings)),
+            source: ToolSource::Nats { subject: spec.subject.clone() },
+            effect: spec.effect.unwrap_or(Effect::SideEffect),
+            in_doubt: spec.in_doubt.unwrap_or_default(),
+            approval: spec.approval.clone(),
+            timeout_secs: tool_secs(spec.timeout, &at, findings),
+        };
+        (name.clone(), Some(tool))
+    });
+    tools.collect()
 }
 
 fn template_tools(spec: &TemplateSpec, at: &KeyPath, findings: &mut Findings) -> BTreeMap<String, Option<Tool>> {
@@ -141,7 +210,7 @@ fn template_tool(name: &str, spec: &TemplateToolSpec, at: &KeyPath, findings: &m
     }
 }
 
-fn check_tool_name(name: &str, at: &KeyPath, findings: &mut Findings) {
+pub(super) fn check_tool_name(name: &str, at: &KeyPath, findings: &mut Findings) {
     let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if name.is_empty() || name.len() > 64 || !name.bytes().all(valid) {
         let shown: String = name.chars().take(80).collect();
@@ -152,7 +221,7 @@ fn check_tool_name(name: &str, at: &KeyPath, findings: &mut Findings) {
     }
 }
 
-fn description(name: &str, text: Option<&String>, at: &KeyPath, findings: &mut Findings) -> String {
+pub(super) fn description(name: &str, text: Option<&String>, at: &KeyPath, findings: &mut Findings) -> String {
     let text = given(text);
     if text.is_none() {
         findings.warn(at, format!("nothing tells the model what {name:?} does; describe it"));
@@ -160,7 +229,7 @@ fn description(name: &str, text: Option<&String>, at: &KeyPath, findings: &mut F
     text.unwrap_or_default().to_owned()
 }
 
-fn tool_secs(timeout: Option<Seconds>, at: &KeyPath, findings: &mut Findings) -> u64 {
+pub(super) fn tool_secs(timeout: Option<Seconds>, at: &KeyPath, findings: &mut Findings) -> u64 {
     positive_secs(&at.key("timeout"), timeout, TIMEOUT_SECS, findings)
 }
 
@@ -205,7 +274,7 @@ fn object_schema(schema: Option<&Json>, at: &KeyPath, findings: &mut Findings) -
 }
 
 /// A schema is all there is: a worker fetches no part of it from elsewhere.
-fn check_references(schema: &Json, at: &KeyPath, findings: &mut Findings) {
+pub(super) fn check_references(schema: &Json, at: &KeyPath, findings: &mut Findings) {
     match schema {
         Json::Object(entries) => {
             for (key, value) in entries {

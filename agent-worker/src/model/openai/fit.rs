@@ -1,0 +1,134 @@
+//! What both interfaces permit, and how what agents and definitions say is made to fit.
+
+use protocol::event::{Call, Json};
+use protocol::orchestration::Endpoint;
+use serde_json::{Map, json};
+
+use crate::model::ToolDefinition;
+
+/// Who keeps offering tools while an answer's text must match a schema.
+const ANSWERS_BY_SCHEMA_AND_CALLS: [&str; 2] = ["openai", "azure"];
+
+/// A name as the API permits it: `^[a-zA-Z0-9_-]{1,64}$`.
+pub(super) fn name(name: &str) -> Option<String> {
+    let fit = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let name: String = name.trim().chars().map(fit).take(64).collect();
+    name.contains(|c| c != '_').then_some(name)
+}
+
+/// Name and arguments of a call that the model made. Servers refuse those that are not well-formed, even where their own model wrote
+/// them, and a refused history could never be asked again.
+pub(super) fn call(call: &Call) -> (String, String) {
+    let name = name(&call.name).unwrap_or_else(|| "unknown".to_owned());
+    let arguments = match serde_json::from_str::<Map<String, Json>>(&call.arguments) {
+        Ok(_) => call.arguments.clone(),
+        Err(_) if call.arguments.trim().is_empty() => "{}".to_owned(),
+        Err(_) => json!({ "not_a_json_object": call.arguments }).to_string(),
+    };
+    (name, arguments)
+}
+
+/// A tool's parameters. Of a tool without any, OpenAI wants to see that there are none.
+pub(super) fn parameters(tool: &ToolDefinition) -> Json {
+    let mut parameters = tool.parameters.clone();
+    if let Json::Object(schema) = &mut parameters
+        && schema.get("type").is_some_and(|kind| kind == "object")
+    {
+        schema.entry("properties").or_insert_with(|| json!({}));
+    }
+    parameters
+}
+
+/// The format of an answer that must match `schema`, where asking for it costs nothing: many servers that merely resemble OpenAI's write
+/// no calls any more once a text's format is given, and OpenAI's takes nothing but objects.
+pub(super) fn format(schema: Option<&Json>, endpoint: &Endpoint, has_tools: bool) -> Option<Map<String, Json>> {
+    let schema = schema.filter(|schema| schema.get("type").is_some_and(|kind| kind == "object"))?;
+    if has_tools && !ANSWERS_BY_SCHEMA_AND_CALLS.contains(&endpoint.provider.as_str()) {
+        return None;
+    }
+    let format = [("name", json!("output")), ("schema", schema.clone()), ("strict", json!(is_strict(schema)))];
+    Some(format.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// Whether a schema is one of those that OpenAI can hold a model to: every object is closed, and has all its properties.
+fn is_strict(schema: &Json) -> bool {
+    let Json::Object(fields) = schema else { return false };
+    let properties = fields.get("properties").and_then(Json::as_object);
+    if fields.get("type").is_some_and(|kind| kind == "object") || properties.is_some() {
+        let required: Vec<&str> = fields.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str).collect();
+        let is_closed = fields.get("additionalProperties") == Some(&Json::Bool(false));
+        if !is_closed || !properties.into_iter().flatten().all(|(name, _)| required.contains(&name.as_str())) {
+            return false;
+        }
+    }
+    fields.iter().all(|(key, value)| match key.as_str() {
+        "type" | "required" | "additionalProperties" | "enum" | "const" | "description" | "title" | "$ref" => true,
+        "items" => is_strict(value),
+        "anyOf" => value.as_array().is_some_and(|schemas| schemas.iter().all(is_strict)),
+        "properties" | "$defs" => value.as_object().is_some_and(|schemas| schemas.values().all(is_strict)),
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::test_support::endpoint;
+
+    #[test]
+    fn what_a_model_wrote_badly_does_not_spoil_every_later_request() {
+        for (name, arguments, fit, written) in [
+            ("look up!", "", "look_up_", "{}"),
+            ("", "{}", "unknown", "{}"),
+            ("x", r#"{"a": "#, "x", r#"{"not_a_json_object":"{\"a\": "}"#),
+            ("x", "[1]", "x", r#"{"not_a_json_object":"[1]"}"#),
+        ] {
+            let made = Call { id: "call_1".to_owned(), name: name.to_owned(), arguments: arguments.to_owned() };
+            assert_eq!(call(&made), (fit.to_owned(), written.to_owned()));
+        }
+    }
+
+    #[test]
+    fn speakers_get_names_that_the_api_permits() {
+        for (given, expected) in [
+            ("OrderStatusAgent", Some("OrderStatusAgent".to_owned())),
+            (" Jürgen M. ", Some("J_rgen_M_".to_owned())),
+            ("退款", None),
+            ("", None),
+            (&"x".repeat(70), Some("x".repeat(64))),
+        ] {
+            assert_eq!(name(given), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn a_schema_is_asked_for_where_that_costs_no_calls() {
+        let schema = json!({ "type": "object" });
+        let other = Endpoint { provider: "vllm".into(), ..endpoint(None) };
+        let asked = |schema: Option<&Json>, endpoint: &Endpoint, has_tools| format(schema, endpoint, has_tools).is_some();
+        assert!(asked(Some(&schema), &endpoint(None), true));
+        assert!(asked(Some(&schema), &other, false));
+        assert!(!asked(Some(&schema), &other, true));
+        assert!(!asked(Some(&json!({ "type": "string" })), &endpoint(None), false));
+        assert!(!asked(None, &endpoint(None), false));
+    }
+
+    #[test]
+    fn a_model_is_held_strictly_to_schemas_that_permit_it() {
+        let closed = |properties: Json, required: Json| json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
+        let id = json!({ "type": "string" });
+        assert!(is_strict(&closed(
+            json!({ "id": id, "list": { "type": "array", "items": closed(json!({}), json!([])) } }),
+            json!(["id", "list"])
+        )));
+        for open in [
+            closed(json!({ "id": id }), json!([])),
+            closed(json!({ "id": { "type": "object" } }), json!(["id"])),
+            closed(json!({ "id": { "type": "string", "pattern": "x" } }), json!(["id"])),
+            closed(json!({ "id": { "anyOf": [{ "type": "null" }, true] } }), json!(["id"])),
+            json!({ "type": "object", "properties": { "id": id }, "required": ["id"] }),
+        ] {
+            assert!(!is_strict(&open), "{open}");
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What a program with agents of its own needs.
+//!
+//! | in Semantic Kernel | here |
+//! |---|---|
+//! | `ChatCompletionAgent` | [`AgentDef`] |
+//! | `OrchestrationHandoffs`, `HandoffOrchestration` | [`Orchestration::builder`], [`Builder`] |
+//! | `@kernel_function`, plugins | [`Functions`] |
+//! | `agent_response_callback` | [`Callbacks::on_message`] |
+//! | `streaming_agent_response_callback` | [`Callbacks::on_token`] |
+//! | `human_response_function` | [`Callbacks::on_question`] |
+//! | `InProcessRuntime` | [`Runtime`] |
+//! | `orchestration.invoke(task, runtime)` | [`Runtime::invoke`] |
+//! | `result.get()` | [`Handle::get`], [`Handle::get_as`] |
+//! | `runtime.stop_when_idle()` | [`Runtime::stop_when_idle`] |
+
+pub use agent_worker::tools::ToolCall;
+pub use agent_worker::{Functions, Worker};
+pub use client::{
+    Answer, BoxError, Callbacks, Client, Content, ConverseError, GetError, Handle, Input, Line, Opening, Outcome, Question, Side, Token,
+    ValueError,
+};
+pub use journal::nats::Settings;
+pub use protocol::builder::{AgentDef, Builder, Invalid};
+pub use protocol::event::{Audience, Effect, RequestKind, Verdict};
+pub use protocol::manifest::{
+    AutonomousSpec, CodeToolSpec, DeskSpec, HandoffSpec, HttpSpec, HumanSpec, LimitsSpec, McpSpec, ModelSpec, NatsSpec, OpenapiSpec,
+    RemoteSpec, Seconds, TemplateSpec, ToolsetSpec,
+};
+pub use protocol::orchestration::Orchestration;
+
+pub use crate::runtime::Runtime;

@@ -1,0 +1,74 @@
+//! The reference document's program, written in Rust: `examples/support/main.rs`, in one process and spread over several.
+#![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests: a panic is how a test fails")]
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use cli::broker::{Config, Server};
+use tests::processes::{Process, command, output};
+use tests::sample::SAMPLE;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+/// The example as cargo builds it.
+async fn example() -> PathBuf {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = async || {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--package", "baton", "--example", "support", "--message-format", "json"]);
+        let built = cargo.stderr(Stdio::inherit()).output().await.unwrap();
+        assert!(built.status.success(), "the example cannot be built");
+        let messages = String::from_utf8_lossy(&built.stdout).into_owned();
+        let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        artifacts.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?))).next_back().unwrap()
+    };
+    BUILT.get_or_init(build).await.clone()
+}
+
+/// The example, with the environment of a test.
+async fn support(arguments: &[&str]) -> Command {
+    let mut support = Command::new(example().await);
+    support.args(arguments).kill_on_drop(true);
+    for (name, value) in command(&[]).await.as_std().get_envs() {
+        match value {
+            Some(value) => support.env(name, value),
+            None => support.env_remove(name),
+        };
+    }
+    support
+}
+
+#[tokio::test]
+async fn in_one_process_it_prints_the_documents_sample() {
+    for arguments in [&["--memory"][..], &[]] {
+        let output = output(&mut support(arguments).await).await;
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{stdout}\n{stderr}");
+        assert_eq!(stdout.lines().collect::<Vec<_>>(), SAMPLE, "{arguments:?}");
+        let announced = stderr.lines().filter(|line| line.contains("played by the scripted model")).count();
+        assert_eq!(announced, 1, "that no model was asked is said, once: {stderr}");
+    }
+}
+
+#[tokio::test]
+async fn its_agents_are_processes_and_it_calls_them() {
+    let mut server = Server::start(Config::new(tests::nats::executable().await)).await.unwrap();
+    let url = server.url().to_owned();
+    let mut programs = Vec::new();
+    for form in [&["coordinator"][..], &["worker", "triage"], &["worker", "refund"], &["worker", "order-status", "order-return"]] {
+        let mut program = Process::start(support(&[form, &["--nats", &url]].concat()).await);
+        program.line("ready, as ").await;
+        programs.push(program);
+    }
+    let output = output(&mut support(&["invoke", "--nats", &url]).await).await;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    assert_eq!(stdout.lines().collect::<Vec<_>>(), SAMPLE);
+    // Those who only serve stop in order when they are told to.
+    for mut program in programs.into_iter().rev() {
+        program.terminate();
+        let (status, said) = program.end().await;
+        assert!(status.success() && said.contains("stopped"), "{said}");
+    }
+    server.kill().await.unwrap();
+}
