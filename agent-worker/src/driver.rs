@@ -15,7 +15,7 @@ use protocol::entry::{Head, Trace};
 use protocol::event::{Event, Failed, failure};
 use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, ConversationId, EntryId, OrchestrationName, ProcessId, Revision, Seq, Writer};
-use protocol::subject::{self, Class};
+use protocol::subject::Class;
 use protocol::wire::DecodeError;
 use telemetry::context::TraceContext;
 use telemetry::{context, spans};
@@ -46,6 +46,8 @@ pub(crate) struct Driver {
     pub(crate) broker: Shared,
     pub(crate) orchestration: OrchestrationName,
     pub(crate) agent: AgentName,
+    /// The durable consumer of its work, for traces.
+    pub(crate) consumer: String,
     pub(crate) process: ProcessId,
     pub(crate) roles: Roles,
     pub(crate) cache: Cache,
@@ -72,7 +74,7 @@ impl Driver {
         let conversation = head.subject.conversation.clone();
         let span = spans::process(&spans::Delivery {
             agent: self.agent.as_str(),
-            consumer: &subject::consumer(&self.agent),
+            consumer: &self.consumer,
             template: template(&head.subject.class),
             conversation: conversation.as_str(),
             ordinal: head.subject.ordinal,
@@ -98,7 +100,7 @@ impl Driver {
 
     /// Tells the broker what became of a work item; nothing of one that is a successor's now.
     async fn settle(&self, item: &WorkItem, conversation: &ConversationId, finish: Finish) {
-        let span = |how| spans::settle(how, self.agent.as_str(), &subject::consumer(&self.agent), conversation.as_str());
+        let span = |how| spans::settle(how, self.agent.as_str(), &self.consumer, conversation.as_str());
         match finish {
             Finish::Settled => item.settle.ack().instrument(span("ack")).await,
             Finish::Dropped => tracing::debug!(%conversation, "the conversation moved on without this turn"),

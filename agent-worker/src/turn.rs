@@ -15,6 +15,7 @@ mod outcome;
 mod resolve;
 mod transfer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -146,10 +147,11 @@ impl Turn {
         delivered: Delivered,
         seed: [u8; 16],
     ) -> Self {
-        let metadata = opened(&conversation).map(|opened| opened.metadata.clone()).unwrap_or_default();
+        let nothing = BTreeMap::new();
+        let offer = Offer::new(catalog, opened(&conversation).map_or(&nothing, |opened| &opened.metadata));
         Self {
             orchestration,
-            offer: Offer::new(catalog, &metadata),
+            offer,
             agent,
             process,
             seen: conversation.tail().next,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use journal::registry::{self, RegistryError};
 use journal::{Shared, WorkError, WorkSource};
 use protocol::ids::{AgentName, OrchestrationName, ProcessId};
+use protocol::subject;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -147,6 +148,7 @@ impl Worker {
                 broker: self.broker.clone(),
                 orchestration: orchestration.clone(),
                 agent: agent.clone(),
+                consumer: subject::consumer(agent),
                 process: self.process.clone(),
                 roles,
                 cache: Cache::default(),

@@ -4,7 +4,7 @@
 //! gateways with every request. Each process follows its orchestrations with one consumer each (`hub`), fans out in
 //! memory to whoever watches a conversation (`events`), and lets those who come late, or read slowly, catch up by
 //! reading. What a watcher is shown is decided by `client`'s `Follower`; how that looks on the wire by `session`.
-//! Handlers (`http`) extract, call `client`, and convert (`view`, `problem`).
+//! Handlers (`http`) extract, call `client`, and convert (`said`, `view`, `problem`).
 
 mod drafts;
 mod events;
@@ -17,6 +17,7 @@ mod hub;
 mod origin;
 mod page;
 mod problem;
+mod said;
 mod serve;
 mod session;
 mod view;

@@ -122,6 +122,21 @@ impl Process {
         found.unwrap_or_else(|| panic!("no line with {text:?} among:\n{}", self.seen.join("\n")))
     }
 
+    /// Waits for lines that contain these texts, whichever comes first: what is written to standard output and to standard
+    /// error has no order between the two.
+    pub async fn lines(&mut self, texts: &[&str]) {
+        let mut missing = texts.to_vec();
+        let found = async {
+            while !missing.is_empty() {
+                let Some(line) = self.lines.recv().await else { return };
+                missing.retain(|text| !line.contains(text));
+                self.seen.push(line);
+            }
+        };
+        let in_time = timeout(PATIENCE, found).await;
+        assert!(in_time.is_ok() && missing.is_empty(), "no lines with {missing:?} among:\n{}", self.seen.join("\n"));
+    }
+
     /// Types a line.
     pub async fn type_line(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("standard input is open");

@@ -1,5 +1,7 @@
 //! A plain answer, without a call: it ends the conversation, the agent goes on by itself, or a person is asked.
 
+use std::collections::BTreeMap;
+
 use protocol::event::{
     Asked, Audience, Completed, CompletedBecause, Continuation, Continued, Event, Json, Opened, RequestKind, Warned, failure,
 };
@@ -64,8 +66,10 @@ impl Turn {
     /// Whether the definition ends the conversation on these words. Where it cannot be told, they do not: a conversation
     /// that goes on can still be ended, one that was failed for a condition cannot go on.
     fn is_terminated_by(&mut self, text: &str) -> bool {
-        let metadata = self.opened().map(|opened| opened.metadata.clone()).unwrap_or_default();
-        self.offer.catalog().is_terminated(&self.agent, text, &metadata).unwrap_or_else(|error| {
+        let nothing = BTreeMap::new();
+        let metadata = self.opened().map_or(&nothing, |opened| &opened.metadata);
+        let is_terminated = self.offer.catalog().is_terminated(&self.agent, text, metadata);
+        is_terminated.unwrap_or_else(|error| {
             self.warn_once(CONDITION_UNANSWERED, format!("terminateWhen: {error}"));
             false
         })

@@ -18,7 +18,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Which;
 use crate::extract::{Body, Key, OfConversation, Query, id};
 use crate::problem::{Problem, Problems};
-use crate::{App, view};
+use crate::{App, said, view};
 
 /// Conversations in a list, where nothing else is said.
 const LISTED: usize = 50;
@@ -29,11 +29,11 @@ const NAME_BYTES_MAX: usize = 256;
 #[utoipa::path(
     post,
     path = "/v1/conversations",
-    request_body = view::Opening,
+    request_body = said::Opening,
     params(Key),
     responses((status = 201, body = view::Begun), (status = 200, body = view::Begun, description = "It had begun before"), Problems)
 )]
-pub(super) async fn start(State(app): State<Arc<App>>, Key { key }: Key, Body(opening): Body<view::Opening>) -> Result<Response, Problem> {
+pub(super) async fn start(State(app): State<Arc<App>>, Key { key }: Key, Body(opening): Body<said::Opening>) -> Result<Response, Problem> {
     let names = [("caller", Some(&opening.caller)), ("tenant", opening.tenant.as_ref())];
     if let Some((name, _)) = names.into_iter().find(|(_, text)| text.is_some_and(|text| text.len() > NAME_BYTES_MAX)) {
         return Err(Problem::invalid("bad_body", format!("{name} has at most {NAME_BYTES_MAX} bytes")));
@@ -56,7 +56,7 @@ pub(super) async fn start(State(app): State<Arc<App>>, Key { key }: Key, Body(op
     Ok((status, location, Json(view::Begun::new(edge.client.orchestration(), &started, &which.query()))).into_response())
 }
 
-fn input(opening: view::Opening) -> Result<Input, Problem> {
+fn input(opening: said::Opening) -> Result<Input, Problem> {
     match (opening.message, opening.messages, opening.value) {
         (Some(message), None, None) => Ok(message.into()),
         (None, Some(messages), None) => Ok(messages.into_iter().map(Message::from).collect::<Vec<_>>().into()),

@@ -13,13 +13,13 @@ use protocol::ids::ConversationId;
 use super::Which;
 use crate::extract::{Body, Key, OfConversation, OfRequest, Query, id};
 use crate::problem::{Problem, Problems};
-use crate::{App, view};
+use crate::{App, said, view};
 
 /// Say something, or answer the question that is open
 #[utoipa::path(
     post,
     path = "/v1/conversations/{conversation}/messages",
-    request_body = view::Reply,
+    request_body = said::Reply,
     params(("conversation" = String, Path), Which, Key),
     responses((status = 201, body = view::Stored), (status = 200, body = view::Stored, description = "It had been said before"), Problems)
 )]
@@ -28,7 +28,7 @@ pub(super) async fn say(
     OfConversation(conversation): OfConversation,
     Query(which): Query<Which>,
     Key { key }: Key,
-    Body(reply): Body<view::Reply>,
+    Body(reply): Body<said::Reply>,
 ) -> Result<Response, Problem> {
     let edge = app.edge(which.orchestration.as_deref())?;
     let request = reply.request.as_deref().map(id).transpose()?;
@@ -40,7 +40,7 @@ pub(super) async fn say(
 #[utoipa::path(
     post,
     path = "/v1/conversations/{conversation}/requests/{request}",
-    request_body = view::Answer,
+    request_body = said::Answer,
     params(("conversation" = String, Path), ("request" = String, Path, example = "3.1"), Which, Key),
     responses((status = 201, body = view::Stored), (status = 200, body = view::Stored, description = "It had been decided so before, by this key"), Problems)
 )]
@@ -50,10 +50,10 @@ pub(super) async fn answer(
     OfRequest(request): OfRequest,
     Query(which): Query<Which>,
     Key { key }: Key,
-    Body(answer): Body<view::Answer>,
+    Body(answer): Body<said::Answer>,
 ) -> Result<Response, Problem> {
     let edge = app.edge(which.orchestration.as_deref())?;
-    let action = answer.action.map(view::Action::read).transpose()?;
+    let action = answer.action.map(said::Action::read).transpose()?;
     let accepted = match (answer.text, answer.verdict) {
         (Some(text), None) => {
             let reply = client::Reply { request: Some(request), text, action, by: answer.by, key };
@@ -80,7 +80,7 @@ pub(super) async fn answer(
 #[utoipa::path(
     post,
     path = "/v1/conversations/{conversation}/requests/{request}/claim",
-    request_body = view::Claim,
+    request_body = said::Claim,
     params(("conversation" = String, Path), ("request" = String, Path, example = "3.1"), Which, Key),
     responses((status = 201, body = view::Stored), (status = 200, body = view::Stored, description = "It had been claimed so before, by this key"), Problems)
 )]
@@ -90,7 +90,7 @@ pub(super) async fn claim(
     OfRequest(request): OfRequest,
     Query(which): Query<Which>,
     Key { key }: Key,
-    Body(claim): Body<view::Claim>,
+    Body(claim): Body<said::Claim>,
 ) -> Result<Response, Problem> {
     let edge = app.edge(which.orchestration.as_deref())?;
     let claim = Claim { request, by: claim.by, how: claim.how.into(), key };
