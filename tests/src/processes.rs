@@ -109,17 +109,22 @@ impl Process {
 
     /// Waits for a line that contains `text`; gives the whole line.
     pub async fn line(&mut self, text: &str) -> String {
+        self.line_that(&format!("contains {text:?}"), |line| line.contains(text)).await
+    }
+
+    /// Waits for a line that is as `what` says; gives the whole line.
+    pub async fn line_that(&mut self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
         let found = async {
             while let Some(line) = self.lines.recv().await {
                 self.seen.push(line.clone());
-                if line.contains(text) {
+                if is_it(&line) {
                     return Some(line);
                 }
             }
             None
         };
         let found = timeout(PATIENCE, found).await.ok().flatten();
-        found.unwrap_or_else(|| panic!("no line with {text:?} among:\n{}", self.seen.join("\n")))
+        found.unwrap_or_else(|| panic!("no line that {what} among:\n{}", self.seen.join("\n")))
     }
 
     /// Waits for lines that contain these texts, whichever comes first: what is written to standard output and to standard

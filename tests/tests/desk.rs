@@ -100,6 +100,7 @@ async fn a_request_is_taken_over_from_somebody_who_is_gone_and_another_is_put_ba
     ann.line("Bea has it now").await;
     bea.type_line("/release").await;
     bea.line("it waits for somebody else").await;
+    ann.line_that("shows it free", |line| line.ends_with(" min")).await;
     ann.type_line("/take").await;
     ann.line("your turn").await;
     ann.type_line("/done Paid back by hand.").await;
