@@ -3,6 +3,7 @@
 pub mod dev;
 pub mod http;
 pub mod in_process;
+pub mod lab;
 pub mod nats;
 pub mod processes;
 pub mod sample;

@@ -1,0 +1,4 @@
+//! The crash laboratory: a whole deployment of real processes, recorders outside of it, faults, and a checker of what may
+//! never happen.
+
+pub mod record;
