@@ -117,6 +117,10 @@ pub struct DemoArgs {
     /// What the conversation begins with.
     #[arg(long, default_value = "A customer is on the line.")]
     pub task: String,
+    /// Another story: kill the worker that owns the conversation in the middle of its sentence, and one in the middle of a
+    /// refund, and count what was lost and doubled.
+    #[arg(long, conflicts_with_all = ["manifest", "replies", "task"])]
+    pub crash: bool,
 }
 
 /// See [`Command::Worker`].

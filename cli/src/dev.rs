@@ -1,6 +1,7 @@
 //! `baton dev`: the whole system on one machine, every part in a process of its own, restarted when it dies.
 
 pub mod child;
+mod crash;
 pub mod demo;
 pub(crate) mod guard;
 pub mod system;

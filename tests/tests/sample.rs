@@ -29,3 +29,16 @@ async fn the_demo_prints_the_documents_sample_conversation() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_demo_kills_the_owner_in_mid_sentence_and_in_mid_refund_and_counts_what_came_of_it() {
+    let output = output(command(&["demo", "--crash", "--output", "json"]).await.env("NO_COLOR", "1")).await;
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stdout}\n{stderr}");
+    let told: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&told["killed"], told["takeoverMs"].as_array().unwrap().len()), (&2.into(), 2), "{told}");
+    assert_eq!(told["sentence"]["recorded"], 1, "{told}");
+    assert_eq!((&told["refund"]["paid"], &told["refund"]["resultsRecorded"]), (&1.into(), &1.into()), "{told}");
+    assert_eq!(told["result"], "Order 321 was paid back.");
+    assert_eq!(stderr.matches("signal: 9").count(), 2, "{stderr}");
+}

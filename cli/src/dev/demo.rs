@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::args::{DemoArgs, LogArgs};
 use crate::broker::Fsync;
+use crate::dev::crash;
 use crate::dev::system::{Config, System};
 use crate::output::{self, Output};
 use crate::talk::{Pids, Replies, Talk};
@@ -21,6 +22,9 @@ const FILES: [(&str, &str); 2] = [
 const REPLIES: &str = include_str!("../../../examples/support/replies.txt");
 
 pub(crate) async fn command(args: DemoArgs, log: &LogArgs, out: Output) -> anyhow::Result<ExitCode> {
+    if args.crash {
+        return crash::command(log, out).await;
+    }
     let telemetry = program::telemetry(log, "client", Some("demo".to_owned()), "demo", "warn")?;
     let stop = program::stop_on_signal(false)?;
     let directory = tempfile::Builder::new().prefix("baton-demo-").tempdir()?;
@@ -64,8 +68,8 @@ fn config(manifest: &Path, directory: &Path) -> anyhow::Result<Config> {
     })
 }
 
-async fn play(system: &System, task: &str, replies: Replies, out: Output) -> anyhow::Result<ExitCode> {
-    system.ready().await?;
+/// Says which processes there are.
+pub(super) fn list_processes(system: &System) {
     output::note("\nprocesses:");
     output::note(&format!("  {:<16} pid {}", "this command", std::process::id()));
     for process in system.processes() {
@@ -73,6 +77,11 @@ async fn play(system: &System, task: &str, replies: Replies, out: Output) -> any
         output::note(&format!("  {:<16} pid {pid}", process.name));
     }
     output::note("");
+}
+
+async fn play(system: &System, task: &str, replies: Replies, out: Output) -> anyhow::Result<ExitCode> {
+    system.ready().await?;
+    list_processes(system);
     let process = connect::process_id("demo")?;
     let client = system.client(process.clone()).await?;
     let workers = client.status().await?.workers;
