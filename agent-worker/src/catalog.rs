@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use jsonschema::Validator;
 use protocol::condition::{Condition, ConditionError};
 use protocol::event::{Audience, Call, Effect, InDoubt, Json};
+use protocol::history::PromptMessage;
 use protocol::ids::AgentName;
 use protocol::orchestration::{Agent, COMPLETE_TASK, Handoff, Orchestration, Tool};
 use serde_json::json;
@@ -18,6 +19,7 @@ use self::ending::Ending;
 pub use self::ending::Output;
 pub use self::offer::Offer;
 use crate::model::ToolDefinition;
+use crate::tools::Filter;
 
 /// Nesting of a payload; what is deeper than a journal's reader goes (`protocol::wire::DEPTH_MAX`) could not be stored.
 const PAYLOAD_DEPTH_MAX: usize = 24;
@@ -29,6 +31,7 @@ pub struct Catalog {
     tools: BTreeMap<String, Entry>,
     handoffs: BTreeMap<String, Edge>,
     ending: Ending,
+    filters: BTreeMap<String, Filter>,
     /// The definitions without hidden edges, by the names of these.
     reduced: Mutex<BTreeMap<BTreeSet<String>, Arc<[ToolDefinition]>>>,
 }
@@ -122,7 +125,22 @@ impl Catalog {
         let ending = Ending::of(orchestration).map_err(|(key, problem)| error(COMPLETE_TASK, format!("spec.{key}: {problem}")))?;
         let parameters = complete_parameters(ending.output.as_ref());
         definitions.push(definition(COMPLETE_TASK, "Ends the conversation: call it when the task is done.", parameters));
-        Ok(Self { definitions: definitions.into(), tools, handoffs, ending, reduced: Mutex::default() })
+        Ok(Self { definitions: definitions.into(), tools, handoffs, ending, filters: BTreeMap::new(), reduced: Mutex::default() })
+    }
+
+    /// The same, with the filters of the handoffs to its agent.
+    #[must_use]
+    pub(crate) fn with_filters(mut self, filters: BTreeMap<String, Filter>) -> Self {
+        self.filters = filters;
+        self
+    }
+
+    /// What a filter leaves of messages; all of them, where there is no such filter.
+    pub(crate) fn filtered(&self, filter: &str, messages: Vec<PromptMessage>) -> Vec<PromptMessage> {
+        match self.filters.get(filter) {
+            Some(Filter(filter)) => filter(messages),
+            None => messages,
+        }
     }
 
     /// Wall time of one run of a tool, in seconds.

@@ -10,7 +10,7 @@ use protocol::orchestration::Orchestration;
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::model::{self, ConfigError, Model};
-use crate::tools::{self, Means, Tool, Unusable};
+use crate::tools::{self, Filter, Means, Tool, Unusable};
 
 /// Looks a variable up in the worker's environment.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
@@ -54,6 +54,20 @@ pub enum RoleError {
     /// Tools cannot be run in this worker.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Tools(Vec<Unusable>),
+    /// The program lacks a filter of a handoff to the agent.
+    #[error(
+        "a handoff to {agent} has the filter `{filter}`, and this program has {}: add it with `Functions::add_filter`, or run {agent} in \
+         a worker that has it",
+        if .has.is_empty() { "none".to_owned() } else { format!("only {}", .has.join(", ")) }
+    )]
+    NoFilter {
+        /// To whom.
+        agent: AgentName,
+        /// Which.
+        filter: String,
+        /// Those that there are.
+        has: Vec<String>,
+    },
     /// The model cannot be built in this environment.
     #[error(transparent)]
     Model(#[from] ConfigError),
@@ -65,7 +79,7 @@ impl RoleError {
         match self {
             Self::Registry(_) => true,
             Self::Tools(unusable) => unusable.iter().all(|tool| tool.reason.is_transient()),
-            Self::NoAgent { .. } | Self::Catalog(_) | Self::Model(_) => false,
+            Self::NoAgent { .. } | Self::Catalog(_) | Self::NoFilter { .. } | Self::Model(_) => false,
         }
     }
 }
@@ -123,10 +137,23 @@ impl Roles {
         })?;
         let tools = tools::build(agent, &self.means).await.map_err(RoleError::Tools)?;
         let catalog = Catalog::new(&orchestration, &tools::completed(agent, &tools), &BTreeMap::new())?;
-        let (model, announcement) = model::build(&agent.player, &orchestration, &*self.means.environment, &self.means.http)?;
+        let functions = &self.means.functions;
+        let catalog = catalog.with_filters(self.filters(&orchestration)?);
+        let (model, announcement) = model::build(&agent.player, &orchestration, functions, &*self.means.environment, &self.means.http)?;
         if let Some(announcement) = announcement {
             tracing::warn!(agent = %self.agent, "{announcement}");
         }
         Ok(Role { orchestration: Arc::new(orchestration), catalog: Arc::new(catalog), model, tools })
+    }
+
+    /// The filters of the handoffs to this agent.
+    fn filters(&self, orchestration: &Orchestration) -> Result<BTreeMap<String, Filter>, RoleError> {
+        let edges = orchestration.agents().flat_map(|agent| &agent.handoffs).filter(|edge| edge.to == self.agent);
+        let has = &self.means.functions.filters;
+        let filter = |name: &String| match has.get(name) {
+            Some(filter) => Ok((name.clone(), filter.clone())),
+            None => Err(RoleError::NoFilter { agent: self.agent.clone(), filter: name.clone(), has: has.keys().cloned().collect() }),
+        };
+        edges.filter_map(|edge| edge.filter.as_ref()).map(filter).collect()
     }
 }

@@ -16,7 +16,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use protocol::event::{Effect, Json};
+use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, ConversationId, Seq};
+
+use crate::model::Model;
 
 pub use build::{Means, Reason, Unusable, build, completed};
 pub use mcp::McpServers;
@@ -70,6 +73,20 @@ pub trait Tool: Send + Sync + fmt::Debug {
 #[error("{0}")]
 pub struct ToolError(pub String);
 
-/// The tools written in Rust that a worker has, by name.
+/// What a worker's own program brings, by name: tools written in Rust, agents of types of its own, filters of histories.
 #[derive(Clone, Debug, Default)]
-pub struct Functions(pub(crate) BTreeMap<String, Arc<dyn Tool>>);
+pub struct Functions {
+    pub(crate) tools: BTreeMap<String, Arc<dyn Tool>>,
+    pub(crate) agents: BTreeMap<String, Arc<dyn Model>>,
+    pub(crate) filters: BTreeMap<String, Filter>,
+}
+
+/// See [`Functions::add_filter`].
+#[derive(Clone)]
+pub(crate) struct Filter(pub(crate) Arc<dyn Fn(Vec<PromptMessage>) -> Vec<PromptMessage> + Send + Sync>);
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Filter")
+    }
+}

@@ -140,7 +140,7 @@ impl Runtime {
     async fn at(place: &Place, server: Option<Server>, orchestration: Orchestration, functions: Functions) -> anyhow::Result<Self> {
         // Every TLS connection of the process uses this one provider; whoever has chosen another one before keeps it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let announcements = cast(&orchestration)?;
+        let announcements = cast(&orchestration, &functions)?;
         let mut runtime = Self::caller(place, &orchestration).await?;
         (runtime.announcements, runtime.server) = (announcements, server);
 

@@ -120,6 +120,11 @@ impl Gateway {
         self.app.address
     }
 
+    /// All that it answers, as a service: for a program that has a listener of its own, and for tests.
+    pub fn router(&self) -> axum::Router {
+        http::router(Arc::clone(&self.app))
+    }
+
     /// Whether it is connected and follows all its orchestrations.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.app.ready.clone()

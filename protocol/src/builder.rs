@@ -135,6 +135,13 @@ impl AgentDef {
         self
     }
 
+    /// A type of the worker's own program plays it instead of a model, registered there under `name`.
+    #[must_use]
+    pub fn code(mut self, name: impl Into<String>) -> Self {
+        self.spec.code = Some(name.into());
+        self
+    }
+
     /// How many worker processes a deployment gives it.
     #[must_use]
     pub fn scaling(mut self, scaling: ScalingSpec) -> Self {

@@ -47,6 +47,22 @@ const NO_RESULT: &str = "This call was interrupted before it returned. It is unk
 ///
 /// `fresh` are events of the running turn that are not yet in the journal: they count as the agent's own, after the tail.
 pub fn project(orchestration: &Orchestration, conversation: &Conversation, agent: &AgentName, fresh: &[Event]) -> Vec<PromptMessage> {
+    project_through(orchestration, conversation, agent, fresh, &|_, messages| messages)
+}
+
+/// What goes through a handoff's filter, by the filter's name: all that its target sees of what came before it. The same
+/// messages must always give the same.
+pub type Through<'a> = &'a dyn Fn(&str, Vec<PromptMessage>) -> Vec<PromptMessage>;
+
+/// The same, where handoffs have filters. Of what a filter leaves, calls without their result and results without their
+/// call are left out: no model takes them.
+pub fn project_through(
+    orchestration: &Orchestration,
+    conversation: &Conversation,
+    agent: &AgentName,
+    fresh: &[Event],
+    through: Through<'_>,
+) -> Vec<PromptMessage> {
     let mut log: Vec<(&Writer, &Event)> = conversation
         .entries()
         .iter()
@@ -89,6 +105,10 @@ pub fn project(orchestration: &Orchestration, conversation: &Conversation, agent
             // Its answer was to be the result and was none: what is wrong with it was told to nobody else.
             Event::Warned(warned) if **from == me && warned.code == failure::OUTPUT_INVALID => messages.push(user(&warned.detail)),
             Event::Transferred(transfer) if transfer.to == *agent => {
+                if let Some(filter) = filter_of(orchestration, from, agent) {
+                    let before = messages.split_off(instructions);
+                    messages.extend(paired(through(filter, before)));
+                }
                 let name = from.agent().map(|speaker| orchestration.display_name(speaker));
                 let said = |text: String| PromptMessage::Assistant { name: name.map(str::to_owned), text, calls: Vec::new() };
                 if let Some(summary) = &transfer.summary {
@@ -119,6 +139,38 @@ pub fn project(orchestration: &Orchestration, conversation: &Conversation, agent
         }
     }
     messages
+}
+
+/// The filter of the edge by which an agent got the conversation.
+fn filter_of<'a>(orchestration: &'a Orchestration, from: &Writer, to: &AgentName) -> Option<&'a str> {
+    let source = orchestration.agent(from.agent()?)?;
+    source.handoffs.iter().find(|handoff| handoff.to == *to)?.filter.as_deref()
+}
+
+/// Messages in which every call has its one result, and every result its call.
+fn paired(messages: Vec<PromptMessage>) -> Vec<PromptMessage> {
+    let mut kept: Vec<PromptMessage> = Vec::with_capacity(messages.len());
+    let mut messages = messages.into_iter().peekable();
+    while let Some(message) = messages.next() {
+        let PromptMessage::Assistant { name, text, mut calls } = message else {
+            kept.extend(Some(message).filter(|message| !matches!(message, PromptMessage::Tool { .. })));
+            continue;
+        };
+        let mut results: Vec<PromptMessage> = Vec::new();
+        while let Some(result) = messages.next_if(|next| matches!(next, PromptMessage::Tool { .. })) {
+            results.extend(Some(result).filter(|result| calls.iter().any(|call| is_result_of(result, call)) && !results.contains(result)));
+        }
+        calls.retain(|call| results.iter().any(|result| is_result_of(result, call)));
+        if !text.is_empty() || !calls.is_empty() {
+            kept.push(PromptMessage::Assistant { name, text, calls });
+        }
+        kept.append(&mut results);
+    }
+    kept
+}
+
+fn is_result_of(message: &PromptMessage, call: &Call) -> bool {
+    matches!(message, PromptMessage::Tool { call: of, .. } if *of == call.id)
 }
 
 fn user(text: &str) -> PromptMessage {

@@ -8,7 +8,7 @@ use crate::event::{
     Asked, Audience, Continued, Intended, Interrupted, Json, Reassigned, Replied, RequestKind, Returned, Said, Transferred, failure,
 };
 use crate::ids::EventId;
-use crate::manifest::ModelSpec;
+use crate::manifest::{HandoffSpec, ModelSpec};
 use crate::subject::Class;
 use crate::walk::{AGENTS, Walk, agent, to, walks};
 
@@ -426,6 +426,46 @@ fn an_agent_of_another_revision_is_called_by_its_name() {
         assistant me: Bye.
     ",
     );
+}
+
+/// Semantics 2, a filter hook: it sees what came before the transfer, and what it leaves is whole.
+#[test]
+fn a_filter_decides_what_a_target_sees_of_all_before() {
+    let agents = ["triage", "refund"].map(|name| AgentDef::new(name).description("does").display_name(name.to_uppercase()));
+    let builder = Orchestration::builder("support").model("default", ModelSpec::openai("m")).agents(&agents).start_with("triage");
+    let builder = builder.add_handoff("triage", HandoffSpec::to("refund").filter("brief")).add("refund", "triage");
+    let orchestration = builder.build().unwrap_or_else(|problems| panic!("{problems:?}")).orchestration;
+    let mut walk = opened();
+    hand_over(&mut walk, "refund", vec![responded("One moment.", &[]), transferred("refund", None, HistoryOption::None)]);
+    hand_over(
+        &mut walk,
+        "triage",
+        vec![responded("No.", &[("c1", "look")]), returned("c1", "7"), transferred("triage", None, HistoryOption::None)],
+    );
+    hand_over(&mut walk, "refund", vec![responded("Please.", &[]), transferred("refund", None, HistoryOption::None)]);
+
+    let seen = |reader: &str, filter: Through<'_>| {
+        let seen = project_through(&orchestration, &walk.conversation, &agent(reader), &[responded("Yes.", &[])], filter);
+        seen.iter().map(line).collect::<Vec<_>>()
+    };
+    let without_triage: Through<'_> = &|filter, mut messages| {
+        assert_eq!(filter, "brief");
+        messages.retain(|message| !matches!(message, PromptMessage::Assistant { name: Some(name), .. } if name == "TRIAGE"));
+        messages
+    };
+    assert_eq!(seen("refund", without_triage), ["user: help", "assistant me: No. [c1 look]", "tool c1 look: 7", "assistant me: Yes."]);
+    // Half of a call is none of it.
+    let no_results: Through<'_> = &|_, mut messages| {
+        messages.retain(|message| !matches!(message, PromptMessage::Tool { .. }));
+        messages
+    };
+    let expected = ["user: help", "assistant TRIAGE: One moment.", "assistant me: No.", "assistant TRIAGE: Please.", "assistant me: Yes."];
+    assert_eq!(seen("refund", no_results), expected);
+    let no_calls: Through<'_> = &|_, messages| messages.into_iter().rev().collect();
+    assert!(seen("refund", no_calls).iter().all(|line| !line.contains("c1")), "a result stands behind its call, or not at all");
+    // The way back has no filter.
+    let never: Through<'_> = &|_, _| panic!("asked for an edge without a filter");
+    assert_eq!(seen("triage", never)[0], "user: help");
 }
 
 #[test]

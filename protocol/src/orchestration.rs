@@ -83,6 +83,8 @@ pub enum Player {
     },
     /// A service of somebody else's.
     Remote(Remote),
+    /// A type of the worker's own program, by its name there.
+    Code(String),
 }
 
 /// See [`Player::Remote`]. `${VAR}` in URL and headers is resolved in the worker's environment.
@@ -109,6 +111,8 @@ pub struct Handoff {
     pub condition: Option<String>,
     /// What the target sees of the source's tools.
     pub history: HistoryOption,
+    /// A function of the target's worker, by its name there, through which goes what the target sees of all before.
+    pub filter: Option<String>,
     /// JSON Schema of the payload, where the edge has one.
     pub payload: Option<Json>,
 }

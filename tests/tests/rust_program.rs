@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use cli::broker::{Config, Server};
+use cli::prelude::*;
 use tests::processes::{Process, command, output};
 use tests::sample::SAMPLE;
 use tokio::process::Command;
@@ -48,6 +49,55 @@ async fn in_one_process_it_prints_the_documents_sample() {
         let announced = stderr.lines().filter(|line| line.contains("played by the scripted model")).count();
         assert_eq!(announced, 1, "that no model was asked is said, once: {stderr}");
     }
+}
+
+/// Repeats what it sees, a line a message: an agent of a type of its own.
+#[derive(Debug)]
+struct Parrot;
+
+#[async_trait]
+impl Model for Parrot {
+    fn provider(&self) -> &str {
+        "parrot"
+    }
+
+    fn name(&self) -> &str {
+        "grey"
+    }
+
+    async fn respond(&self, request: &Request, _tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
+        let seen: Vec<String> = request.messages.iter().map(|message| format!("{message:?}")).collect();
+        let arguments = serde_json::json!({ "task_summary": seen.join("\n") }).to_string();
+        let call = Call { id: "1".to_owned(), name: "complete_task".to_owned(), arguments };
+        Ok(Responded { text: String::new(), calls: vec![call], model: String::new(), usage: None })
+    }
+}
+
+#[tokio::test]
+async fn an_agent_of_a_type_of_its_own_sees_what_a_filter_leaves() {
+    let triage = AgentDef::new("triage").description("Sorts.").instructions("Sort.");
+    let parrot = AgentDef::new("parrot").description("Repeats.").code("parrot");
+    let orchestration = || {
+        let script = ModelSpec::script("- { say: One moment., transfer: parrot }").unwrap();
+        let builder = Orchestration::builder("zoo").model("default", script).agents([&triage, &parrot]).start_with(&triage);
+        builder.add_handoff(&triage, HandoffSpec::to("parrot").filter("people_only")).build().unwrap()
+    };
+    let people_only = |messages: Vec<PromptMessage>| {
+        messages.into_iter().filter(|message| matches!(message, PromptMessage::User { .. })).collect::<Vec<_>>()
+    };
+    let missing = Runtime::in_memory(orchestration(), Functions::new()).await.unwrap_err();
+    assert!(
+        format!("{missing:#}").contains("this program has no agent `parrot` of its own: add it with `Functions::add_agent`"),
+        "{missing:#}"
+    );
+    let missing = Runtime::in_memory(orchestration(), Functions::new().add_agent("parrot", Parrot)).await.unwrap_err();
+    assert!(format!("{missing:#}").contains("the filter `people_only`, and this program has none"), "{missing:#}");
+
+    let functions = Functions::new().add_agent("parrot", Parrot).add_filter("people_only", people_only);
+    let runtime = Runtime::in_memory(orchestration(), functions).await.unwrap();
+    let handle = runtime.invoke("Say something.", Callbacks::default()).await.unwrap();
+    assert_eq!(handle.get_as::<String>(None).await.unwrap(), r#"User { text: "Say something." }"#);
+    runtime.stop_when_idle().await;
 }
 
 #[tokio::test]

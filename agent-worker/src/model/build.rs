@@ -11,6 +11,7 @@ use super::environment::{Environment, MissingVariable};
 use super::openai::OpenAi;
 use super::remote::RemoteAgent;
 use super::scripted::Scripted;
+use crate::tools::Functions;
 
 /// Why a model of a definition cannot be asked by this worker.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,14 @@ pub enum ConfigError {
         /// What is wrong with it, and the way out.
         problem: String,
     },
+    /// The program has no such agent.
+    #[error("this program has no agent `{name}` of its own{}: add it with `Functions::add_agent`, or run it in a worker that has it", only(.has))]
+    NoCode {
+        /// The name it is wanted under.
+        name: String,
+        /// Those that there are.
+        has: Vec<String>,
+    },
     /// Something that cannot be used as what it is.
     #[error("the model `{model}`, {place}: {problem}")]
     Invalid {
@@ -64,6 +73,10 @@ pub enum ConfigError {
     },
 }
 
+fn only(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!(", only {}", names.join(", ")) }
+}
+
 /// Who plays an agent: the model that the definition has for it, and an announcement for people when another one stands in for it because this
 /// worker has neither a key nor a base URL.
 ///
@@ -72,6 +85,7 @@ pub enum ConfigError {
 pub fn build(
     player: &Player,
     orchestration: &Orchestration,
+    functions: &Functions,
     environment: Environment<'_>,
     http: &reqwest::Client,
 ) -> Result<(Arc<dyn Model>, Option<String>), ConfigError> {
@@ -79,6 +93,10 @@ pub fn build(
         Player::Model(key) => choose(key, |key| orchestration.model(key), environment, http),
         Player::Desk { name, .. } => Ok((Arc::new(Desk(name.clone())), None)),
         Player::Remote(remote) => Ok((Arc::new(RemoteAgent::new(remote, environment, http.clone())?), None)),
+        Player::Code(name) => match functions.agents.get(name) {
+            Some(agent) => Ok((agent.clone(), None)),
+            None => Err(ConfigError::NoCode { name: name.clone(), has: functions.agents.keys().cloned().collect() }),
+        },
     }
 }
 

@@ -104,7 +104,7 @@ pub async fn build(agent: &Agent, means: &Means) -> Result<BTreeMap<String, Arc<
 async fn tool(definition: &Definition, means: &Means) -> Result<Arc<dyn Tool>, Reason> {
     match &definition.source {
         ToolSource::Code => {
-            let function = means.functions.0.get(&definition.name).cloned();
+            let function = means.functions.tools.get(&definition.name).cloned();
             function.ok_or_else(|| Reason::NoFunction { has: means.functions.names().map(str::to_owned).collect() })
         }
         ToolSource::Http(endpoint) => {

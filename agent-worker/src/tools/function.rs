@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use protocol::event::Json;
+use protocol::history::PromptMessage;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::Serialize;
@@ -17,7 +18,8 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::template::shown;
-use super::{Functions, Tool, ToolCall, ToolError};
+use super::{Filter, Functions, Tool, ToolCall, ToolError};
+use crate::model::Model;
 
 /// What a tool's function may give: a text, any JSON, or a [`Result`] of anything that can be written as JSON.
 pub trait Output {
@@ -117,13 +119,76 @@ impl Functions {
             }
             .boxed()
         });
-        self.0.insert(name.into(), Arc::new(Function { description, parameters, run }));
+        self.tools.insert(name.into(), Arc::new(Function { description, parameters, run }));
         self
     }
 
-    /// Their names.
+    /// Adds an agent of a type of its own, under the name that definitions have as its `code`: whatever answers a request with a
+    /// text, tool calls, a transfer, the end. What comes of the answer is the turn's business, as with any model.
+    ///
+    /// ```
+    /// use agent_worker::Functions;
+    /// use agent_worker::model::{Model, ModelError, Request, Tokens};
+    /// use protocol::event::{Call, Responded};
+    ///
+    /// /// Hands every conversation on, without thinking.
+    /// #[derive(Debug)]
+    /// struct Switchboard;
+    ///
+    /// #[async_trait::async_trait]
+    /// impl Model for Switchboard {
+    ///     fn provider(&self) -> &str {
+    ///         "switchboard"
+    ///     }
+    ///
+    ///     fn name(&self) -> &str {
+    ///         "1"
+    ///     }
+    ///
+    ///     async fn respond(&self, request: &Request, _tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
+    ///         let transfer = request.tools.iter().find(|tool| tool.name.starts_with("transfer_to_"));
+    ///         let transfer = transfer.ok_or_else(|| ModelError::Refused("there is nobody to hand over to".to_owned()))?;
+    ///         let call = Call { id: "1".to_owned(), name: transfer.name.clone(), arguments: String::new() };
+    ///         Ok(Responded { text: String::new(), calls: vec![call], model: String::new(), usage: None })
+    ///     }
+    /// }
+    ///
+    /// let functions = Functions::new().add_agent("switchboard", Switchboard);
+    /// # drop(functions);
+    /// ```
+    #[must_use]
+    pub fn add_agent(mut self, name: impl Into<String>, agent: impl Model + 'static) -> Self {
+        self.agents.insert(name.into(), Arc::new(agent));
+        self
+    }
+
+    /// Adds a filter of histories, under the name that handoffs have as their `filter`: what the target of such a handoff sees of
+    /// all that came before goes through it, in every prompt anew. So the same messages must always give the same; calls that are
+    /// left without their result, and results without their call, are left out.
+    ///
+    /// ```
+    /// use agent_worker::Functions;
+    /// use protocol::history::PromptMessage;
+    ///
+    /// let people_only = |messages: Vec<PromptMessage>| {
+    ///     messages.into_iter().filter(|message| matches!(message, PromptMessage::User { .. })).collect()
+    /// };
+    /// let functions = Functions::new().add_filter("people_only", people_only);
+    /// # drop(functions);
+    /// ```
+    #[must_use]
+    pub fn add_filter(
+        mut self,
+        name: impl Into<String>,
+        filter: impl Fn(Vec<PromptMessage>) -> Vec<PromptMessage> + Send + Sync + 'static,
+    ) -> Self {
+        self.filters.insert(name.into(), Filter(Arc::new(filter)));
+        self
+    }
+
+    /// The names of the tools.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.tools.keys().map(String::as_str)
     }
 }
 
@@ -204,7 +269,7 @@ mod tests {
     }
 
     async fn run(functions: &Functions, tool: &str, arguments: Json) -> Result<String, String> {
-        functions.0[tool].run(call(tool, arguments)).await.map_err(|error| error.0)
+        functions.tools[tool].run(call(tool, arguments)).await.map_err(|error| error.0)
     }
 
     #[test]
@@ -213,9 +278,9 @@ mod tests {
             .add("refund", "", |_: Refund| async { Ok::<_, String>("") })
             .add("described", "Own words.", |_: Refund| async { Ok::<_, String>("") })
             .add("anything", "", |_: Json| async { Ok::<_, String>("") });
-        let (refund, anything) = (&functions.0["refund"], &functions.0["anything"]);
+        let (refund, anything) = (&functions.tools["refund"], &functions.tools["anything"]);
         assert_eq!(refund.description(), Some("Pays money back."));
-        assert_eq!(functions.0["described"].description(), Some("Own words."));
+        assert_eq!(functions.tools["described"].description(), Some("Own words."));
         assert_eq!(
             refund.parameters().unwrap(),
             json!({
@@ -280,6 +345,6 @@ mod tests {
         let functions = Functions::new()
             .add("a", "first", |_: Json| async { Ok::<_, String>("") })
             .add("a", "second", |_: Json| async { Ok::<_, String>("") });
-        assert_eq!((functions.names().count(), functions.0["a"].description()), (1, Some("second")));
+        assert_eq!((functions.names().count(), functions.tools["a"].description()), (1, Some("second")));
     }
 }

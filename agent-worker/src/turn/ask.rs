@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use protocol::event::{Call, Deferred, Event, Responded, failure};
-use protocol::history::project;
+use protocol::history::{PromptMessage, project_through};
 use protocol::orchestration::COMPLETE_TASK;
 use protocol::subject::Class;
 
@@ -36,7 +36,13 @@ impl Turn {
         self.seen = self.conversation.tail().next;
         self.response = None;
         self.waiting = Waiting::Model;
-        Effect::AskModel(project(&self.orchestration, &self.conversation, &self.agent, &self.fresh))
+        Effect::AskModel(self.prompt(&self.fresh))
+    }
+
+    /// What the model sees: the journal's projection, with these events behind it.
+    pub(super) fn prompt(&self, fresh: &[Event]) -> Vec<PromptMessage> {
+        let through = |filter: &str, messages| self.offer.catalog().filtered(filter, messages);
+        project_through(&self.orchestration, &self.conversation, &self.agent, fresh, &through)
     }
 
     /// Why the response that leads back to the model was not the result that it was meant to be.

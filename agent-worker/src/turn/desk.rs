@@ -21,7 +21,7 @@ impl Turn {
     pub(super) fn desk(&self) -> Option<Audience> {
         match &self.orchestration.agent(&self.agent)?.player {
             Player::Desk { name, .. } => Some(Audience::Desk(name.clone())),
-            Player::Model(_) | Player::Remote(_) => None,
+            Player::Model(_) | Player::Remote(_) | Player::Code(_) => None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! A transfer: within the user turn's handoffs, and with a summary where the edge wants one.
 
 use protocol::event::{Call, HistoryOption, Responded, Transferred, failure};
-use protocol::history::{PromptMessage, project};
+use protocol::history::PromptMessage;
 use protocol::subject::Class;
 
 use super::{Effect, Turn, Waiting};
@@ -34,7 +34,7 @@ impl Turn {
         let mut events = self.fresh.clone();
         // The prompt shows every call with its result, this transfer's too.
         events.push(transferred(&call, transfer.clone(), None).into());
-        let mut messages = project(&self.orchestration, &self.conversation, &self.agent, &events);
+        let mut messages = self.prompt(&events);
         let target = self.orchestration.display_name(&transfer.handoff.to);
         messages.push(PromptMessage::User {
             text: format!(

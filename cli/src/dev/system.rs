@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use agent_worker::model;
+use agent_worker::{Functions, model};
 use anyhow::{Context, ensure};
 use client::{Client, Side};
 use protocol::ids::{AgentName, ProcessId};
@@ -93,7 +93,8 @@ impl System {
     /// That a model cannot be asked from here, that there is no broker to be had, or that it does not start.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         ensure!(config.manifest.as_os_str() != "-", "the manifest must be a file: the coordinator reads it too");
-        let announcements = cast(&config.orchestration)?;
+        // The workers are this program too, which has no code of anybody's.
+        let announcements = cast(&config.orchestration, &Functions::new())?;
         let data = std::path::absolute(&config.data)?;
         let logs = data.join("logs");
         std::fs::create_dir_all(&logs).with_context(|| format!("{} cannot be made", logs.display()))?;
@@ -233,12 +234,12 @@ fn heard(status: &Status) -> BTreeSet<AgentName> {
 
 /// Sees that every agent's model can be asked with this environment, before anything is started: the workers will have the
 /// same. Gives what the models announce.
-pub(crate) fn cast(orchestration: &Orchestration) -> anyhow::Result<BTreeSet<String>> {
+pub(crate) fn cast(orchestration: &Orchestration, functions: &Functions) -> anyhow::Result<BTreeSet<String>> {
     let environment = |name: &str| std::env::var(name).ok();
     let http = model::build::http_client()?;
     let mut announcements = BTreeSet::new();
     for agent in orchestration.agents() {
-        let built = model::build(&agent.player, orchestration, &environment, &http);
+        let built = model::build(&agent.player, orchestration, functions, &environment, &http);
         let (_, announcement) = built.with_context(|| format!("agent {} cannot be played here", agent.name))?;
         announcements.extend(announcement);
     }

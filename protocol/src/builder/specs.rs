@@ -93,6 +93,13 @@ impl HandoffSpec {
         self.condition = Some(condition.into());
         self
     }
+
+    /// The same, with what the target sees of all before going through a function of its worker, registered there under `name`.
+    #[must_use]
+    pub fn filter(mut self, name: impl Into<String>) -> Self {
+        self.filter = Some(name.into());
+        self
+    }
 }
 
 impl RemoteSpec {

@@ -299,6 +299,9 @@ pub struct AgentSpec {
     /// A service of somebody else's instead of a model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<RemoteSpec>,
+    /// A type of the worker's own program instead of a model: the name it has there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
     /// Its tools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolsFrom>,
@@ -367,6 +370,10 @@ pub struct HandoffSpec {
     /// What the target sees of the source's tool calls (default: none).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<HistoryOption>,
+    /// A function of the target's worker that decides what the target sees of all that came before: the name it has there
+    /// (default: none).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
     /// JSON Schema of a payload that the source hands over with it (default: no payload).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Json>,

@@ -183,9 +183,10 @@ fn check_scaling(scaling: Option<ScalingSpec>, at: &KeyPath, findings: &mut Find
 
 /// Who plays an agent: a model, unless it says otherwise.
 fn player_of(spec: &Spec, (name, agent): (&AgentName, &AgentSpec), at: &KeyPath, findings: &mut Findings) -> Player {
-    let kinds = [("model", agent.model.is_some()), ("desk", agent.desk.is_some()), ("remote", agent.remote.is_some())];
+    let (desk, remote, code) = (agent.desk.is_some(), agent.remote.is_some(), agent.code.is_some());
+    let kinds = [("model", agent.model.is_some()), ("desk", desk), ("remote", remote), ("code", code)];
     if let [_, (other, _), ..] = kinds.into_iter().filter(|(_, is_given)| *is_given).collect::<Vec<_>>()[..] {
-        findings.error(&at.key(other), "an agent is played by one of model, desk and remote; keep one");
+        findings.error(&at.key(other), "an agent is played by one of model, desk, remote and code; keep one");
     }
     if let Some(desk) = &agent.desk {
         return desk_of(spec, name, desk, &at.key("desk"), findings);
@@ -201,7 +202,18 @@ fn player_of(spec: &Spec, (name, agent): (&AgentName, &AgentSpec), at: &KeyPath,
             retries: remote.retries.unwrap_or(models::RETRIES),
         });
     }
+    if let Some(code) = &agent.code {
+        check_code(code, &at.key("code"), findings);
+        return Player::Code(code.clone());
+    }
     Player::Model(model_of(spec, agent, at, findings))
+}
+
+/// A name in a program is a text, and there is one.
+fn check_code(name: &str, at: &KeyPath, findings: &mut Findings) {
+    if name.trim().is_empty() {
+        findings.error(at, "name what the worker's program registers it under");
+    }
 }
 
 fn desk_of(spec: &Spec, agent: &AgentName, desk: &DeskSpec, at: &KeyPath, findings: &mut Findings) -> Player {
@@ -223,7 +235,7 @@ fn model_of(spec: &Spec, agent: &AgentSpec, at: &KeyPath, findings: &mut Finding
 
 /// Says once what each agent without a model could say.
 fn check_default_model(spec: &Spec, findings: &mut Findings) {
-    let has_no_player = |agent: &AgentSpec| agent.model.is_none() && agent.desk.is_none() && agent.remote.is_none();
+    let has_no_player = |agent: &AgentSpec| agent.model.is_none() && agent.desk.is_none() && agent.remote.is_none() && agent.code.is_none();
     let without: Vec<&str> = spec.agents.iter().filter(|(_, agent)| has_no_player(agent)).map(|(key, _)| key.as_str()).collect();
     if !without.is_empty() && !spec.models.contains_key("default") {
         let message = format!(
@@ -282,13 +294,16 @@ fn tools_of(agent: &AgentSpec, toolsets: &Toolsets, at: &KeyPath, findings: &mut
 
 fn handoffs_of(source: &AgentName, agent: &AgentSpec, roster: &Roster<'_>, at: &KeyPath, findings: &mut Findings) -> Vec<Handoff> {
     let mut handoffs: Vec<Handoff> = Vec::new();
-    for (i, HandoffSpec { to, when, condition, history, payload }) in agent.handoffs.iter().enumerate() {
+    for (i, HandoffSpec { to, when, condition, history, filter, payload }) in agent.handoffs.iter().enumerate() {
         let at = at.key("handoffs").index(i);
         if let Some(expression) = condition {
             check_condition(expression, &["metadata"], &at.key("if"), findings);
         }
         if payload.as_ref().is_some_and(|schema| !matches!(schema, Json::Object(_))) {
             findings.error(&at.key("payload"), "a payload's schema is a mapping, as in { type: object, properties: … }");
+        }
+        if let Some(filter) = filter {
+            check_code(filter, &at.key("filter"), findings);
         }
         let Some(to) = roster.resolve(to, &at.key("to"), findings) else { continue };
         if to == *source {
@@ -297,7 +312,7 @@ fn handoffs_of(source: &AgentName, agent: &AgentSpec, roster: &Roster<'_>, at: &
         }
         let when = given(when.as_ref()).map_or_else(|| roster.when(&to), str::to_owned);
         let (condition, history) = (condition.clone(), history.unwrap_or_default());
-        let handoff = Handoff { to, when, condition, history, payload: payload.clone() };
+        let handoff = Handoff { to, when, condition, history, filter: filter.clone(), payload: payload.clone() };
         // The same edge twice: the last text wins.
         match handoffs.iter_mut().find(|known| known.to == handoff.to) {
             Some(known) => *known = handoff,
@@ -324,6 +339,7 @@ fn mesh(spec: &Spec, roster: &Roster<'_>, agents: &mut BTreeMap<AgentName, Agent
             when: roster.when(to),
             condition: None,
             history: HistoryOption::default(),
+            filter: None,
             payload: None,
         };
         agent.handoffs = targets.map(plain).collect();
