@@ -1,10 +1,13 @@
 //! What people say: replies, messages, decisions, claims.
 
-use protocol::event::{CompletedBecause, DeskAction, Event, Verdict};
+use std::sync::Arc;
+
+use protocol::event::{CompletedBecause, DeskAction, Event, Json, Verdict};
 use protocol::ids::{ConversationId, Hash, RequestId};
+use protocol::orchestration::Orchestration;
 
 use crate::write::Request;
-use crate::{Accepted, ClaimError, Client, DecideError, ReplyError, decide};
+use crate::{Accepted, ClaimError, Client, DecideError, ReplyError, Unread, Unwritten, decide, desk};
 
 /// A person's message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub struct Reply {
     pub text: String,
     /// What a person at a desk does instead of answering: the text is then why, or the summary.
     pub action: Option<DeskAction>,
+    /// What goes with the action, where the definition has a schema for it: see [`Wanted`](crate::Wanted).
+    pub value: Option<Json>,
     /// Who says it, at a desk: nobody else answers what they have claimed.
     pub by: String,
     /// Makes the call idempotent: a repeat with the same key returns the first answer.
@@ -108,12 +113,21 @@ impl Client {
     /// # Errors
     /// [`ReplyError`]; after [`Unknown`](crate::Unwritten::Unknown) only the same call with the same key is safe.
     pub async fn reply(&self, conversation: &ConversationId, reply: &Reply) -> Result<Accepted, ReplyError> {
+        // A conversation keeps its revision, so what that says of an action holds whatever is written meanwhile.
+        let definition = match reply.action {
+            Some(_) => Some(self.definition_of(conversation).await?),
+            None => None,
+        };
         let request = Request {
             key: reply.key.as_deref(),
-            decide: |known: decide::Known<'_>| decide::reply(known, reply),
+            decide: |known: decide::Known<'_>| {
+                let proposal = decide::reply(known, reply)?;
+                definition.as_ref().map_or(Ok(()), |definition| desk::check(definition, known, reply))?;
+                Ok(proposal)
+            },
             records: |event: &Event| match event {
                 Event::Replied(replied) => {
-                    let is_same = replied.text == reply.text && replied.action == reply.action;
+                    let is_same = replied.text == reply.text && replied.action == reply.action && replied.value == reply.value;
                     is_same && reply.request.is_none_or(|request| request == replied.request)
                 }
                 Event::Said(said) => said.text == reply.text && reply.request.is_none(),
@@ -123,6 +137,12 @@ impl Client {
             },
         };
         self.write(conversation, request).await
+    }
+
+    async fn definition_of(&self, id: &ConversationId) -> Result<Arc<Orchestration>, ReplyError> {
+        let conversation = self.load(id).await.map_err(Unwritten::from)?.conversation;
+        let revision = conversation.revision().ok_or_else(|| Unwritten::from(Unread::NotFound(id.clone())))?;
+        Ok(self.definition(revision).await?)
     }
 
     /// Passes on a message that names no request.

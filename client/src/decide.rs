@@ -94,6 +94,9 @@ pub(crate) fn reply(known: Known<'_>, reply: &Reply) -> Result<Proposal, ReplyEr
         // saying "yes".
         None => known.brief.requests.iter().find(to_caller),
     };
+    if reply.value.is_some() && reply.action.is_none() {
+        return Err(ReplyError::InvalidValue { what: "an answer".to_owned(), problem: "it takes words only".to_owned() });
+    }
     match question {
         Some(question) => answer(known, question, reply),
         None => message(known, &reply.text),
@@ -101,16 +104,13 @@ pub(crate) fn reply(known: Known<'_>, reply: &Reply) -> Result<Proposal, ReplyEr
 }
 
 fn answer(known: Known<'_>, question: &OpenRequest, reply: &Reply) -> Result<Proposal, ReplyError> {
-    let Reply { text, action, by, .. } = reply;
+    let Reply { text, action, value, by, .. } = reply;
     let is_to_caller = question.audience == Audience::Caller;
     if question.kind != RequestKind::Question {
         return Err(ReplyError::NeedsDecision(question.id));
     }
     if let Some(holder) = question.claimed_by.as_ref().filter(|holder| *holder != by) {
         return Err(ReplyError::Claimed { request: question.id, by: holder.clone() });
-    }
-    if action.is_some() && !question.is_at_desk() {
-        return Err(ReplyError::NoDesk(question.id));
     }
     // A transfer needs no reason.
     if text.trim().is_empty() && !matches!(action, Some(DeskAction::Transfer { .. })) {
@@ -119,8 +119,8 @@ fn answer(known: Known<'_>, question: &OpenRequest, reply: &Reply) -> Result<Pro
     // "Return to start" is about the caller's turns: what a colleague answers goes to the agent that asked.
     let owner = &known.brief.owner;
     let agent = known.brief.fixed.reply_to.as_ref().filter(|_| is_to_caller).unwrap_or(owner);
-    let (request, text, action, by) = (question.id, text.clone(), action.clone(), by.clone());
-    Ok(Proposal::new(known.to(agent), Replied { request, text, action, by }))
+    let (request, text, action, value, by) = (question.id, text.clone(), action.clone(), value.clone(), by.clone());
+    Ok(Proposal::new(known.to(agent), Replied { request, text, action, value, by }))
 }
 
 fn message(known: Known<'_>, text: &str) -> Result<Proposal, ReplyError> {

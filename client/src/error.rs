@@ -129,6 +129,16 @@ impl Classified for Unwritten {
     }
 }
 
+impl Classified for RegistryError {
+    fn classify(&self) -> (Status, &'static str) {
+        match self {
+            Self::Missing { .. } => (Status::NotFound, "unknown_orchestration"),
+            Self::Store(StoreError::Unavailable(_)) => (Status::Unavailable, "unavailable"),
+            Self::Store(_) | Self::Unreadable { .. } => (Status::Internal, "registry"),
+        }
+    }
+}
+
 /// Why a request cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotOpen {
@@ -183,9 +193,7 @@ pub enum StartError {
 impl Classified for StartError {
     fn classify(&self) -> (Status, &'static str) {
         match self {
-            Self::Registry(RegistryError::Missing { .. }) => (Status::NotFound, "unknown_orchestration"),
-            Self::Registry(RegistryError::Store(StoreError::Unavailable(_))) => (Status::Unavailable, "unavailable"),
-            Self::Registry(_) => (Status::Internal, "registry"),
+            Self::Registry(error) => error.classify(),
             Self::Unwritten(error) => error.classify(),
             Self::Empty => (Status::Invalid, "empty"),
             Self::InvalidInput(_) => (Status::Invalid, "invalid_input"),
@@ -224,9 +232,30 @@ pub enum ReplyError {
         /// Who has it.
         by: String,
     },
-    /// Only people at a desk act as an agent does.
-    #[error("request {0} waits at no desk: it takes an answer, and nothing else")]
-    NoDesk(RequestId),
+    /// The definition that says what people at a desk may do could not be had.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// Only people who play an agent act as it does.
+    #[error("this is not the turn of an agent that people play: it takes an answer, and nothing else")]
+    NotATurn,
+    /// The agent that they play does not hand over to that one.
+    #[error("{from} hands over to {targets}, not to {to}")]
+    NoHandoff {
+        /// Whom they play.
+        from: AgentName,
+        /// To whom they would have handed over.
+        to: AgentName,
+        /// To whom they may.
+        targets: String,
+    },
+    /// What was to go along is not what the definition asks for.
+    #[error("nothing was done, {what} does not go so: {problem}")]
+    InvalidValue {
+        /// What was to be done.
+        what: String,
+        /// What is wrong, and what is expected.
+        problem: String,
+    },
 }
 
 impl Classified for ReplyError {
@@ -238,7 +267,10 @@ impl Classified for ReplyError {
             Self::Empty => (Status::Invalid, "empty"),
             Self::Rejected { .. } => (Status::Conflict, "working"),
             Self::Claimed { .. } => (Status::Conflict, "claimed"),
-            Self::NoDesk(_) => (Status::Invalid, "no_desk"),
+            Self::Registry(error) => error.classify(),
+            Self::NotATurn => (Status::Conflict, "not_a_turn"),
+            Self::NoHandoff { .. } => (Status::Invalid, "no_handoff"),
+            Self::InvalidValue { .. } => (Status::Invalid, "invalid_value"),
         }
     }
 }

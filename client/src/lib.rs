@@ -40,6 +40,7 @@ mod cancel;
 mod converse;
 mod decide;
 mod definitions;
+mod desk;
 mod error;
 mod follow;
 mod follower;
@@ -63,6 +64,7 @@ use protocol::ids::{OrchestrationName, ProcessId, Writer};
 
 pub use answer::{Claim, Claiming, Decision, Reply};
 pub use converse::{Answer, BoxError, Callbacks, ConverseError, GetError, Handle};
+pub use desk::Wanted;
 pub use error::{CancelError, ClaimError, Classified, DecideError, EndError, NotOpen, ReplyError, StartError, Status, Unread, Unwritten};
 pub use follow::FollowError;
 pub use follower::{Followed, Follower, Recorded};

@@ -4,6 +4,7 @@ use protocol::conversation::Conversation;
 use protocol::entry::Entry;
 use protocol::event::{Audience, Call, Event, RequestKind};
 use protocol::ids::{AgentName, Hash, RequestId};
+use protocol::orchestration::Orchestration;
 
 /// A human request as it is put to somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,11 @@ impl Question {
             arguments_hash: asked.arguments_hash,
             due_secs: asked.due_secs,
         })
+    }
+
+    /// Whether it is the turn of an agent that people play: they may do what the agent may.
+    pub fn is_turn(&self, orchestration: &Orchestration) -> bool {
+        self.kind == RequestKind::Question && orchestration.agent(&self.agent).is_some_and(|agent| agent.is_played_at(&self.audience))
     }
 
     /// The requests that are open in a conversation, oldest first.

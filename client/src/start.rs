@@ -12,11 +12,9 @@ use protocol::subject::Class;
 use telemetry::spans;
 use tokio::time::Instant;
 
+use crate::desk::complaints;
 use crate::write::{Settled, entry_id, random};
 use crate::{Client, Side, StartError, Unread, Unwritten, trace};
-
-/// Complaints of a schema that a caller is shown at once.
-const COMPLAINTS_MAX: usize = 5;
 
 /// What a conversation is to do: a text, a message, several, or any JSON value.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -201,9 +199,7 @@ fn check_input(schema: Option<&Json>, value: Option<&Json>) -> Result<(), StartE
     let Some(schema) = schema else { return Ok(()) };
     let value = value.ok_or_else(|| StartError::InvalidInput("a text is no value, give one (any JSON)".to_owned()))?;
     let validator = jsonschema::validator_for(schema).map_err(|error| StartError::InputSchema(error.to_string()))?;
-    let complaints = validator.iter_errors(value).take(COMPLAINTS_MAX);
-    let complaints: Vec<String> = complaints.map(|error| format!("at {:?}: {error}", error.instance_path().to_string())).collect();
-    if complaints.is_empty() { Ok(()) } else { Err(StartError::InvalidInput(complaints.join("; "))) }
+    complaints(&validator, value).map_or(Ok(()), |complaints| Err(StartError::InvalidInput(complaints)))
 }
 
 /// The first answer, to the same opening again.

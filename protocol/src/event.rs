@@ -435,6 +435,9 @@ pub struct Replied {
     /// What a person at a desk does, where they do not answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<DeskAction>,
+    /// What goes with the action where the definition has a schema for it: a handoff's payload, or the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Json>,
     /// Who answered, where it is not the caller.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub by: String,
@@ -443,7 +446,7 @@ pub struct Replied {
 impl Replied {
     /// A plain answer.
     pub fn new(request: RequestId, text: impl Into<String>) -> Self {
-        Self { request, text: text.into(), action: None, by: String::new() }
+        Self { request, text: text.into(), action: None, value: None, by: String::new() }
     }
 }
 

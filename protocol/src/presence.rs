@@ -1,4 +1,4 @@
-//! Who is there: heartbeats of worker processes, and the question what they hold. JSON, said over core NATS.
+//! Who is there: heartbeats of worker processes, the question what they hold, and the people at a desk. JSON, said over core NATS.
 
 use serde::{Deserialize, Serialize};
 
@@ -40,4 +40,16 @@ pub struct HoldsAnswer {
     pub process: ProcessId,
     /// These.
     pub held: Vec<ConversationId>,
+}
+
+/// A person at a desk answers who is there. Nobody keeps it: whoever wants to know asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AtDesk {
+    /// Their name, as they claim by it.
+    pub by: String,
+    /// The process that they sit at.
+    pub process: ProcessId,
+    /// Since when, in milliseconds since the Unix epoch by the broker's clock.
+    pub since_ms: u64,
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::event::Audience;
 use crate::ids::{AgentName, ConversationId, OrchestrationName, Ordinal, ProcessId, Revision, Writer, decimal};
 
 /// What an entry is to its readers: the token after its ordinal (design 2).
@@ -187,6 +188,15 @@ pub fn gateway_of_hello(subject: &str) -> Option<ProcessId> {
     let mut tokens = subject.strip_prefix("baton.")?.split('.');
     let (_, kind, gateway) = (tokens.next()?, tokens.next()?, tokens.next()?);
     (kind == "hello" && tokens.next().is_none()).then(|| gateway.parse().ok())?
+}
+
+/// Where the people who serve an audience at a terminal answer who is there; nowhere, for the caller.
+pub fn attendance(orchestration: &OrchestrationName, audience: &Audience) -> Option<String> {
+    match audience {
+        Audience::Caller => None,
+        Audience::Role(name) => Some(format!("baton.{orchestration}.role.{name}")),
+        Audience::Desk(name) => Some(format!("baton.{orchestration}.desk.{name}")),
+    }
 }
 
 /// Entries nobody could use, with the reason; stored apart from every conversation.

@@ -311,6 +311,7 @@ impl Walk {
                         true => DeskAction::Complete,
                         false => DeskAction::Transfer { to: agent(AGENTS[dice.roll(3)]) },
                     });
+                    reply.value = reply.action.as_ref().filter(|_| dice.flip()).map(|_| dice.text().into());
                 }
                 self.write(to(&owner), Writer::Gateway, vec![reply.into()]);
             }

@@ -128,8 +128,13 @@ fn every_kind_is_written_as_ever_and_read_back() {
 #[test]
 fn what_a_desk_does_is_written_as_ever_and_read_back() {
     let to = "refund".parse().unwrap();
-    for (name, action) in [("desk-transfers.bin", DeskAction::Transfer { to }), ("desk-completes.bin", DeskAction::Complete)] {
-        let reply = Replied { action: Some(action), by: "ann".to_owned(), ..Replied::new(REQUEST, "Not ours.") };
+    let transfer = DeskAction::Transfer { to };
+    for (name, action, value) in [
+        ("desk-transfers.bin", transfer.clone(), None),
+        ("desk-completes.bin", DeskAction::Complete, None),
+        ("desk-transfers-typed.bin", transfer, Some(json!({ "order": 7 }))),
+    ] {
+        let reply = Replied { action: Some(action), value, by: "ann".to_owned(), ..Replied::new(REQUEST, "Not ours.") };
         let record = Record { events: vec![reply.into()], state: State::default() };
         check(name, &record.encode().unwrap());
         let golden = fs::read(directory().join(name)).unwrap();

@@ -1,11 +1,10 @@
 //! An agent that people play: where a model would be asked, they are, and what they answered is taken for a model's
 //! response. So no delivery is held while they think, and whatever a response may lead to is decided in one place.
 
-use protocol::event::{Asked, Audience, Call, DeskAction, Event, Replied, RequestKind, Responded};
+use protocol::event::{Asked, Audience, Call, DeskAction, Event, Json, Replied, RequestKind, Responded};
 use protocol::ids::{AgentName, Writer};
 use protocol::orchestration::{COMPLETE_TASK, Player, TRANSFER_PREFIX};
 use protocol::subject::Class;
-use serde_json::json;
 
 use super::{Effect, Turn};
 
@@ -97,13 +96,12 @@ impl Turn {
 
 /// A person's answer, as a model would have given it.
 fn response(reply: Replied) -> Responded {
-    let call = |name: String, arguments: serde_json::Value| Responded {
-        calls: vec![Call { id: CALL.to_owned(), name, arguments: arguments.to_string() }],
-        ..Responded::default()
+    let Replied { text, action, value, .. } = reply;
+    let (name, words, typed) = match action {
+        None => return Responded { text, ..Responded::default() },
+        Some(DeskAction::Transfer { to }) => (format!("{TRANSFER_PREFIX}{to}"), "reason", "payload"),
+        Some(DeskAction::Complete) => (COMPLETE_TASK.to_owned(), "task_summary", "result"),
     };
-    match reply.action {
-        None => Responded { text: reply.text, ..Responded::default() },
-        Some(DeskAction::Transfer { to }) => call(format!("{TRANSFER_PREFIX}{to}"), json!({ "reason": reply.text })),
-        Some(DeskAction::Complete) => call(COMPLETE_TASK.to_owned(), json!({ "task_summary": reply.text })),
-    }
+    let arguments: Json = [(words, text.into())].into_iter().chain(value.map(|value| (typed, value))).collect();
+    Responded { calls: vec![Call { id: CALL.to_owned(), name, arguments: arguments.to_string() }], ..Responded::default() }
 }

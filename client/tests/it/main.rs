@@ -4,6 +4,7 @@
 
 mod answering;
 mod conversing;
+mod desk;
 mod following;
 mod querying;
 mod starting;
