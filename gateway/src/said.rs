@@ -93,6 +93,8 @@ pub(crate) struct Answer {
     pub(crate) text: Option<String>,
     /// To a desk's question: what is done instead of answering.
     pub(crate) action: Option<Action>,
+    /// With an action: what goes along where the definition has a schema for it, a handoff's payload or the result.
+    pub(crate) value: Option<Json>,
     /// To an approval, or a call in doubt: the decision.
     pub(crate) verdict: Option<Decision>,
     /// The hash of the arguments that were seen: needed to approve.

@@ -80,7 +80,7 @@ impl Session {
                 if is_response(shown) {
                     self.drafts.settle();
                 }
-                let happened = view::Happened::new(recorded, |agent| self.name_of(agent));
+                let happened = view::Happened::new(recorded, self.names.as_deref());
                 self.frame(Some(recorded.id), recorded.event.kind(), &happened);
             }
             // Text that comes at once with the event that holds it need not be said twice.

@@ -1,9 +1,10 @@
 //! What people and their programs see of conversations: the JSON of answers. Pure.
 
 use client::{Accepted, Inspected, Outcome, Question, Recorded, Started};
+use protocol::brief::{Brief, OpenRequest};
 use protocol::event::{Event, Json, RequestKind};
 use protocol::ids::{AgentName, ConversationId, OrchestrationName};
-use protocol::orchestration::Orchestration;
+use protocol::orchestration::{self, Orchestration, Player};
 use protocol::query::{Listed, Shown};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -54,6 +55,16 @@ pub(crate) struct Open {
     kind: &'static str,
     /// Who may answer: `caller`, `role:<name>` or `desk:<name>`.
     audience: String,
+    /// Who has claimed it, at a desk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claimed_by: Option<String>,
+}
+
+impl Open {
+    fn new(open: &OpenRequest) -> Self {
+        let OpenRequest { id, kind: asks, audience, claimed_by, .. } = open;
+        Self { id: id.to_string(), kind: kind(*asks), audience: audience.to_string(), claimed_by: claimed_by.clone() }
+    }
 }
 
 /// A request in full.
@@ -61,6 +72,8 @@ pub(crate) struct Open {
 pub(crate) struct Request {
     #[serde(flatten)]
     open: Open,
+    /// Whether it is the turn of an agent that people play: they may do what the agent may.
+    turn: bool,
     /// Who asks.
     agent: String,
     /// The question, or what the call would do.
@@ -93,11 +106,15 @@ const fn kind(kind: RequestKind) -> &'static str {
     }
 }
 
-impl From<Question> for Request {
-    fn from(question: Question) -> Self {
+impl Request {
+    /// A request of a conversation that is now as `brief` says.
+    fn new(question: Question, brief: &Brief, definition: Option<&Orchestration>) -> Self {
+        let turn = definition.is_some_and(|definition| question.is_turn(definition));
+        let claimed_by = brief.requests.iter().find(|open| open.id == question.request).and_then(|open| open.claimed_by.clone());
         let Question { request, kind: asks, audience, agent, text, call, arguments_hash, due_secs } = question;
         Self {
-            open: Open { id: request.to_string(), kind: kind(asks), audience: audience.to_string() },
+            open: Open { id: request.to_string(), kind: kind(asks), audience: audience.to_string(), claimed_by },
+            turn,
             agent: agent.to_string(),
             text,
             call: call.map(|call| Call { id: call.id, name: call.name, arguments: call.arguments }),
@@ -137,9 +154,6 @@ pub(crate) struct Conversation {
 impl Conversation {
     fn new(orchestration: &OrchestrationName, shown: &Shown) -> Self {
         let Shown { conversation, brief, ordinal, revision, last_ms, opened_ms, traceparent, .. } = shown;
-        let open = brief.requests.iter();
-        let open =
-            open.map(|request| Open { id: request.id.to_string(), kind: kind(request.kind), audience: request.audience.to_string() });
         Self {
             conversation: conversation.to_string(),
             orchestration: orchestration.to_string(),
@@ -152,7 +166,7 @@ impl Conversation {
             user_turns: brief.user_turns,
             handoffs: brief.handoffs,
             trace: traceparent.as_deref().and_then(trace_id),
-            requests: open.collect(),
+            requests: brief.requests.iter().map(Open::new).collect(),
         }
     }
 }
@@ -186,11 +200,11 @@ pub(crate) struct Details {
 }
 
 impl Details {
-    pub(crate) fn new(orchestration: &OrchestrationName, inspected: Inspected, query: &str) -> Self {
+    pub(crate) fn new(definition: &Orchestration, inspected: Inspected, query: &str) -> Self {
         let Inspected { shown, open, outcome } = inspected;
         Self {
-            conversation: Conversation::new(orchestration, &shown),
-            open: open.into_iter().map(Request::from).collect(),
+            conversation: Conversation::new(definition.name(), &shown),
+            open: open.into_iter().map(|question| Request::new(question, &shown.brief, Some(definition))).collect(),
             outcome: outcome.map(Ended::from),
             events: format!("/v1/conversations/{}/events{query}", shown.conversation),
         }
@@ -256,11 +270,12 @@ pub(crate) struct Happened {
 }
 
 impl Happened {
-    /// The event, with agents as `name_of` calls them.
-    pub(crate) fn new(recorded: &Recorded, name_of: impl Fn(&AgentName) -> String) -> Self {
+    /// The event, with agents as `definition` calls them.
+    pub(crate) fn new(recorded: &Recorded, definition: Option<&Orchestration>) -> Self {
         let Recorded { id, event, entry, time_ms } = recorded;
+        let name_of = |agent: &AgentName| definition.map_or(agent.as_str(), |definition| definition.display_name(agent)).to_owned();
         let from = recorded.from();
-        let name = from.agent().map_or_else(|| from.to_string(), &name_of);
+        let name = from.agent().map_or_else(|| from.to_string(), name_of);
         let to_name = match event {
             Event::Transferred(transfer) => Some(name_of(&transfer.to)),
             _ => None,
@@ -276,7 +291,7 @@ impl Happened {
             phase: entry.head.brief.phase.as_str(),
             trace: entry.head.trace.as_ref().and_then(|trace| trace_id(&trace.parent)),
             data: event.to_json(),
-            request: Question::of(entry, *id).map(Request::from),
+            request: Question::of(entry, *id).map(|question| Request::new(question, &entry.head.brief, definition)),
             to_name,
         }
     }
@@ -320,6 +335,9 @@ pub(crate) struct Served {
     revision: String,
     /// The agent that conversations begin with.
     start: String,
+    /// JSON Schema of what a conversation ends with, if not with a text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Json>,
     agents: Vec<Agent>,
 }
 
@@ -330,6 +348,9 @@ pub(crate) struct Agent {
     /// Its name for people.
     display_name: String,
     description: String,
+    /// The desk where people play it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    desk: Option<String>,
     handoffs: Vec<Handoff>,
 }
 
@@ -339,6 +360,15 @@ pub(crate) struct Handoff {
     to: String,
     /// When it should.
     when: String,
+    /// JSON Schema of the payload that goes along.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<Json>,
+}
+
+impl Handoff {
+    fn new(edge: &orchestration::Handoff) -> Self {
+        Self { to: edge.to.to_string(), when: edge.when.clone(), payload: edge.payload.clone() }
+    }
 }
 
 impl Served {
@@ -347,12 +377,14 @@ impl Served {
             name: agent.name.to_string(),
             display_name: orchestration.display_name(&agent.name).to_owned(),
             description: agent.description.clone(),
-            handoffs: agent.handoffs.iter().map(|edge| Handoff { to: edge.to.to_string(), when: edge.when.clone() }).collect(),
+            desk: if let Player::Desk { name, .. } = &agent.player { Some(name.clone()) } else { None },
+            handoffs: agent.handoffs.iter().map(Handoff::new).collect(),
         });
         Self {
             name: orchestration.name().to_string(),
             revision: orchestration.revision().to_string(),
             start: orchestration.start().to_string(),
+            output: orchestration.output().cloned(),
             agents: agents.collect(),
         }
     }

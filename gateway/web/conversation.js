@@ -48,8 +48,10 @@ const EVENTS = {
   interrupted: (view, event, { text }) => says(loseCalls(view), event, { text }),
   replied: (view, event, { request, text }) => {
     const asked = view.items.find((item) => item.key === request);
-    const name = asked ? audienceName(asked.audience) : undefined;
-    return says(settle(loseCalls(view), request, { verdict: 'answered' }), event, { name, text });
+    const settled = settle(loseCalls(view), request, { verdict: 'answered' });
+    // Who plays an agent speaks as that agent: what it says, or does, follows.
+    if (asked?.isTurn) return settled;
+    return says(settled, event, { name: asked && audienceName(asked.audience), text });
   },
 
   responded(view, event, { text, calls = [] }) {
@@ -69,13 +71,13 @@ const EVENTS = {
     amendCall(view, call, { state: is_error ? 'failed' : 'done', result: content }),
 
   asked(view, event) {
-    const { id, kind, audience, agent, text, call, arguments_hash: hash, due_secs: due } = event.request;
+    const { id, kind, audience, agent, turn: isTurn = false, text, call, arguments_hash: hash, due_secs: due } = event.request;
     if (kind === 'question' && audience === 'caller') {
       const asks = { ...view, question: { id, agent, name: event.name } };
       const isSaid = view.items.findLast((item) => item.type === 'message')?.text === text;
       return isSaid || !text ? asks : add(asks, event, 'message', { agent, text });
     }
-    const fields = { key: id, kind, audience, agent, text, call, hash, due, claimedBy: null, outcome: null };
+    const fields = { key: id, kind, audience, agent, isTurn, text, call, hash, due, claimedBy: null, outcome: null };
     const waits = call ? amendCall(view, call.id, { state: 'waiting' }) : view;
     return add(waits, event, 'request', fields);
   },

@@ -129,6 +129,31 @@ test('a question with words of its own says them', () => {
   assert.deepEqual(story.read, ['message Let me see.', 'message Which order?']);
 });
 
+test('what people say who play an agent is said once, by that agent', () => {
+  const story = new Story();
+  story.starts('I paid twice');
+  const turn = { audience: 'desk:till', agent: 'refund', turn: true, text: 'User: I paid twice' };
+  const first = story.asks('question', turn);
+  story.happens('gateway', 'working', 'replied', { request: first, text: 'Which invoice?', by: 'Ann' });
+  assert.deepEqual(story.last('request').outcome, { verdict: 'answered' });
+  story.happens('refund', 'working', 'responded', { text: 'Which invoice?' });
+  assert.deepEqual(story.read, ['message I paid twice', 'request User: I paid twice', 'message Which invoice?']);
+  assert.deepEqual([story.last('message').name, story.last('message').agent], ['RefundAgent', 'refund']);
+  // A handoff's reason is the handoff's, not something said.
+  const second = story.asks('question', turn);
+  const action = { transfer: { to: 'triage' } };
+  story.happens('gateway', 'working', 'replied', { request: second, text: 'not ours', action, by: 'Ann' });
+  story.happens('refund', 'working', 'transferred', { to: 'triage', reason: 'not ours' });
+  assert.deepEqual(story.read.slice(-2), ['request User: I paid twice', 'transfer not ours']);
+});
+
+test('what a desk answers that an agent has asked is said by the desk', () => {
+  const story = new Story();
+  const request = story.asks('question', { audience: 'desk:till', text: 'Is it paid?' });
+  story.happens('gateway', 'working', 'replied', { request, text: 'Yes', by: 'Ann' });
+  assert.deepEqual([story.last('message').name, story.last('message').text], ['the till desk', 'Yes']);
+});
+
 test('a call ends with its result or its error, and a later call of the same id is another one', () => {
   const story = new Story();
   story.responds('', [call('c1'), call('c2', 'look')]);

@@ -141,7 +141,8 @@ pub(super) async fn show(
 ) -> Result<Json<view::Details>, Problem> {
     let edge = app.edge(which.orchestration.as_deref())?;
     let inspected = edge.client.inspect(&conversation).await?;
-    Ok(Json(view::Details::new(edge.client.orchestration(), inspected, &which.query())))
+    let definition = edge.client.definition(&inspected.shown.revision).await?;
+    Ok(Json(view::Details::new(&definition, inspected, &which.query())))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

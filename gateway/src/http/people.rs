@@ -56,10 +56,10 @@ pub(super) async fn answer(
     let action = answer.action.map(said::Action::read).transpose()?;
     let accepted = match (answer.text, answer.verdict) {
         (Some(text), None) => {
-            let reply = client::Reply { request: Some(request), text, action, by: answer.by, key };
+            let reply = client::Reply { request: Some(request), text, action, value: answer.value, by: answer.by, key };
             edge.client.reply(&conversation, &reply).await?
         }
-        (None, Some(verdict)) if action.is_none() => {
+        (None, Some(verdict)) if action.is_none() && answer.value.is_none() => {
             let arguments_hash = answer.arguments_hash.as_deref().map(id).transpose()?;
             let verdict = Verdict::from(verdict);
             if verdict == Verdict::Approved && arguments_hash.is_none() {
