@@ -234,8 +234,11 @@ pub struct ChatArgs {
 )]
 pub struct DeskArgs {
     /// The desk.
-    #[arg(long, value_name = "DESK")]
-    pub name: AgentName,
+    #[arg(long, value_name = "DESK", required_unless_present = "role", conflicts_with = "role")]
+    pub name: Option<AgentName>,
+    /// A role instead of a desk: what its people are asked to approve or answer. Nobody claims that; who is first decides.
+    #[arg(long, value_name = "ROLE")]
+    pub role: Option<AgentName>,
     /// Your name: what you take is yours under it.
     #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub by: String,

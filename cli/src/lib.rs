@@ -4,6 +4,7 @@
 //! binary is one call, and tests drive the same parts.
 
 pub mod args;
+mod attendance;
 pub mod broker;
 mod cancel;
 mod chat;

@@ -5,21 +5,40 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use client::{Client, Side};
+use protocol::presence::AtDesk;
 use protocol::query::{ListQuery, Listed, Shown};
+use serde::Serialize;
 
 use crate::args::ListArgs;
-use crate::connect;
-use crate::output::Output;
+use crate::output::{self, Output};
+use crate::{attendance, connect};
+
+/// What waits for an audience, and who of it is there.
+#[derive(Serialize)]
+struct Queue {
+    #[serde(flatten)]
+    listed: Listed,
+    people: Vec<AtDesk>,
+}
 
 pub(crate) async fn command(args: ListArgs, out: Output) -> anyhow::Result<ExitCode> {
     let process = connect::process_id("list")?;
     let (broker, orchestration) = connect::target(&args.target, &process).await?;
     let client = Client::new(broker, orchestration.clone(), Side::Client, process);
     let query = ListQuery { agent: args.agent, phase: args.phase, idle_secs: args.idle, audience: args.audience, limit: Some(args.limit) };
+    let audience = query.audience.clone();
     let listed =
         client.list(&query).await.with_context(|| format!("the conversations of orchestration {orchestration} cannot be listed"))?;
     let now_ms = client.status().await.map(|status| status.now_ms).unwrap_or_default();
-    out.result(&listed, |listed| text(listed, now_ms))?;
+    let Some(audience) = audience else {
+        out.result(&listed, |listed| text(listed, now_ms))?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let people = attendance::who(&client, &audience).await;
+    out.result(&Queue { listed, people }, |Queue { listed, people }| {
+        let people = attendance::line(&audience, people, None, now_ms);
+        format!("{}\n{}", text(listed, now_ms), output::printable(&people))
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,16 +12,18 @@ pub(crate) enum Meaning {
         place: Option<usize>,
         is_over: bool,
     },
+    /// With what goes along: a value where the definition asks for one, and the reason.
     Transfer {
         to: AgentName,
-        reason: String,
+        rest: String,
     },
     /// To whoever handed over.
     Back {
-        reason: String,
+        rest: String,
     },
+    /// With the result where the definition asks for one, and the summary.
     Done {
-        summary: String,
+        rest: String,
     },
     Release,
     Queue,
@@ -38,9 +40,9 @@ pub(crate) const COMMANDS: [(&str, &str); 9] = [
     ("/queue", "what waits at the desk"),
     ("/take [n]", "take a request: the first that is free, or the nth"),
     ("/take! [n]", "take it from whoever has it"),
-    ("/transfer <agent> [reason]", "hand the conversation over"),
+    ("/transfer <agent> [reason]", "hand the conversation over; its payload, if it has one, as JSON before the reason"),
     ("/back [reason]", "hand it back to whoever handed it over"),
-    ("/done <summary>", "end the conversation: the task is done"),
+    ("/done <summary>", "end the conversation: the task is done; a typed result as JSON before the summary"),
     ("/release", "put the request back for others"),
     ("/help", "this"),
     ("/quit", "leave: what you have taken stays yours (as Ctrl-D)"),
@@ -58,15 +60,15 @@ pub(crate) fn read(text: &str) -> Meaning {
     match word {
         "take" | "take!" => take(&rest, word.ends_with('!')),
         "transfer" => {
-            let (to, reason) = rest.split_once(char::is_whitespace).unwrap_or((&rest, ""));
+            let (to, rest) = rest.split_once(char::is_whitespace).unwrap_or((&rest, ""));
             match to.parse() {
-                Ok(to) => Meaning::Transfer { to, reason: reason.trim().to_owned() },
+                Ok(to) => Meaning::Transfer { to, rest: rest.trim().to_owned() },
                 Err(_) => Meaning::Told("say to whom: /transfer <agent> [reason]".to_owned()),
             }
         }
-        "back" => Meaning::Back { reason: rest },
+        "back" => Meaning::Back { rest },
         "done" if rest.is_empty() => Meaning::Told("say what was done: /done <summary>".to_owned()),
-        "done" => Meaning::Done { summary: rest },
+        "done" => Meaning::Done { rest },
         "release" => Meaning::Release,
         "queue" => Meaning::Queue,
         "help" | "h" | "?" => Meaning::Help,
@@ -97,11 +99,11 @@ mod tests {
         assert_eq!(read("/take"), Meaning::Take { place: None, is_over: false });
         assert_eq!(read("/take! 2"), Meaning::Take { place: Some(2), is_over: true });
         assert!(matches!(read("/take it"), Meaning::Told(_)));
-        let transfer = Meaning::Transfer { to: "refund".parse().unwrap(), reason: "not ours".to_owned() };
+        let transfer = Meaning::Transfer { to: "refund".parse().unwrap(), rest: "not ours".to_owned() };
         assert_eq!(read("/transfer refund  not ours"), transfer);
         assert!(matches!(read("/transfer"), Meaning::Told(_)));
-        assert_eq!(read("/back"), Meaning::Back { reason: String::new() });
-        assert_eq!(read("/done Paid twice, refunded."), Meaning::Done { summary: "Paid twice, refunded.".to_owned() });
+        assert_eq!(read("/back"), Meaning::Back { rest: String::new() });
+        assert_eq!(read("/done Paid twice, refunded."), Meaning::Done { rest: "Paid twice, refunded.".to_owned() });
         assert!(matches!(read("/done"), Meaning::Told(_)), "nothing ends for a slip of the finger");
         assert!(matches!(read("/pay"), Meaning::Told(_)));
     }

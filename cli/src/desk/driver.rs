@@ -4,14 +4,14 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::Context;
-use client::{Claim, Claiming, Classified, Client, Decision, FollowError, Question, Recorded, Reply};
+use client::{Claim, Claiming, Classified, Client, Decision, FollowError, Question, Recorded, Reply, Wanted};
 use futures::future::OptionFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use journal::{Follow, Scope, Start};
 use protocol::entry::Head;
 use protocol::event::{Audience, DeskAction, RequestKind};
-use protocol::ids::{AgentName, ConversationId, RequestId, Seq};
+use protocol::ids::{AgentName, ConversationId, ProcessId, RequestId, Seq};
 use protocol::query::{ListQuery, Shown};
 use protocol::wire::Stored;
 use tokio::time::{Instant, sleep};
@@ -20,6 +20,8 @@ use uuid::Uuid;
 use super::ask::{COMMANDS, Meaning, read};
 use super::queue::{Now, Queue, within};
 use super::served::Served;
+use super::typed::split;
+use crate::attendance;
 use crate::chat::editor::Typed;
 use crate::chat::face::Face;
 use crate::chat::paper::{Ink, Item, span};
@@ -29,12 +31,20 @@ use crate::talk;
 /// How long a broker that is away is waited for before it is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// Who sits at the desk, and at which process.
+#[derive(Clone, Debug)]
+pub(super) struct Me {
+    pub(super) by: String,
+    pub(super) process: ProcessId,
+}
+
 /// One person at one desk.
 pub(super) struct Desk<'a> {
     client: &'a Client,
     face: &'a mut Face,
     audience: Audience,
     by: String,
+    process: ProcessId,
     queue: Queue,
     /// What happens anywhere in the orchestration.
     entries: BoxStream<'static, Result<Stored, journal::FollowError>>,
@@ -56,7 +66,7 @@ struct Serving {
 
 impl<'a> Desk<'a> {
     /// The queue as it is, and the conversation that this person was serving when they left.
-    pub(super) async fn open(client: &'a Client, face: &'a mut Face, audience: Audience, by: String) -> anyhow::Result<Self> {
+    pub(super) async fn open(client: &'a Client, face: &'a mut Face, audience: Audience, me: Me) -> anyhow::Result<Self> {
         let orchestration = client.current().await?;
         let agents: Vec<AgentName> =
             orchestration.agents().filter(|agent| agent.is_played_at(&audience)).map(|agent| agent.name.clone()).collect();
@@ -70,12 +80,14 @@ impl<'a> Desk<'a> {
             queue.list(Now { conversation, ordinal: *ordinal, brief, time_ms: *last_ms, due });
         }
         let clock = (status.now_ms, Instant::now());
-        let mut desk = Self { client, face, audience, by, queue, entries, seq, clock, serving: None };
-        desk.face.show(&[note(&format!("desk {} · you are {} · /help lists commands", desk.audience, desk.by))]);
+        let Me { by, process } = me;
+        let mut desk = Self { client, face, audience, by, process, queue, entries, seq, clock, serving: None };
+        desk.face.show(&[note(&format!("{} · you are {} · /help lists commands", desk.audience, desk.by))]);
         match desk.mine(&agents).await? {
             Some(id) => desk.serve(id).await?,
             None => desk.show_queue(),
         }
+        desk.show_others().await;
         Ok(desk)
     }
 
@@ -202,6 +214,12 @@ impl<'a> Desk<'a> {
         self.face.show(&items);
     }
 
+    async fn show_others(&mut self) {
+        let there = attendance::who(self.client, &self.audience).await;
+        let line = attendance::line(&self.audience, &there, Some(&self.process), self.now_ms());
+        self.face.show(&[note(&line)]);
+    }
+
     fn tell(&mut self, why: impl Display) {
         self.face.show(&[Item::Note(vec![span(Ink::Bad, &format!("  {why}"))])]);
     }
@@ -216,14 +234,17 @@ impl<'a> Desk<'a> {
                 let lines = COMMANDS.iter().map(|(command, does)| note(&format!("{command:<28} {does}")));
                 self.face.show(&lines.chain([note("Anything else is your answer.")]).collect::<Vec<_>>());
             }
-            Meaning::Queue => self.show_queue(),
+            Meaning::Queue => {
+                self.show_queue();
+                self.show_others().await;
+            }
             Meaning::Take { place, is_over } => self.take(place, is_over).await?,
             Meaning::Release => self.release().await,
             Meaning::Answer(text) => self.answer(text).await,
-            Meaning::Transfer { to, reason } => self.act(DeskAction::Transfer { to }, reason).await,
-            Meaning::Done { summary } => self.act(DeskAction::Complete, summary).await,
-            Meaning::Back { reason } => match self.serving.as_ref().and_then(|serving| serving.served.handed_by().cloned()) {
-                Some(to) => self.act(DeskAction::Transfer { to }, reason).await,
+            Meaning::Transfer { to, rest } => self.act(DeskAction::Transfer { to }, &rest).await,
+            Meaning::Done { rest } => self.act(DeskAction::Complete, &rest).await,
+            Meaning::Back { rest } => match self.serving.as_ref().and_then(|serving| serving.served.handed_by().cloned()) {
+                Some(to) => self.act(DeskAction::Transfer { to }, &rest).await,
                 None => self.tell("nobody has handed it over"),
             },
         }
@@ -240,6 +261,9 @@ impl<'a> Desk<'a> {
             self.tell("there is nothing to take: /queue shows what waits");
             return Ok(());
         };
+        if !chosen.request.is_at_desk() {
+            return self.serve(chosen.conversation).await;
+        }
         let how = if is_over { Claiming::TakeOver } else { Claiming::Take };
         let claim = Claim { how, key: key(), ..Claim::take(chosen.request.id, &self.by) };
         match self.client.claim(&chosen.conversation, &claim).await {
@@ -263,6 +287,9 @@ impl<'a> Desk<'a> {
 
     async fn release(&mut self) {
         let Some((id, asked)) = self.asked() else { return };
+        if !matches!(asked.audience, Audience::Desk(_)) {
+            return self.leave("it waits for somebody else");
+        }
         let claim = Claim { how: Claiming::Release, key: key(), ..Claim::take(asked.request, &self.by) };
         match self.client.claim(&id, &claim).await {
             Ok(_) => self.leave("it waits for somebody else"),
@@ -273,7 +300,7 @@ impl<'a> Desk<'a> {
     async fn answer(&mut self, text: String) {
         let Some((id, asked)) = self.asked() else { return };
         if asked.kind == RequestKind::Question {
-            return self.reply(&id, asked.request, None, text).await;
+            return self.reply(&id, Reply::to(asked.request, text)).await;
         }
         let Some((verdict, note)) = talk::decision(asked.kind, &text) else {
             return self.tell(format!("That decides nothing: say {}.", talk::choices(asked.kind)));
@@ -286,19 +313,20 @@ impl<'a> Desk<'a> {
         }
     }
 
-    async fn act(&mut self, action: DeskAction, text: String) {
+    async fn act(&mut self, action: DeskAction, rest: &str) {
         let Some((id, asked)) = self.asked() else { return };
-        let to = if let DeskAction::Transfer { to } = &action { Some(to) } else { None };
-        if let Some(why) = self.serving.as_ref().and_then(|serving| serving.served.refuses(to)) {
-            return self.tell(why);
+        let typed = self.serving.as_ref().map_or(Wanted::Words, |serving| serving.served.typed(&action));
+        match split(rest, typed) {
+            Ok((_, text)) if text.is_empty() && action == DeskAction::Complete => self.tell("say what was done, after the result"),
+            Ok((value, text)) => self.reply(&id, Reply { action: Some(action), value, ..Reply::to(asked.request, text) }).await,
+            Err(expected) => self.tell(expected),
         }
-        self.reply(&id, asked.request, Some(action), text).await;
     }
 
-    async fn reply(&mut self, id: &ConversationId, request: RequestId, action: Option<DeskAction>, text: String) {
-        let reply = Reply { action, by: self.by.clone(), key: key(), ..Reply::to(request, text) };
+    async fn reply(&mut self, id: &ConversationId, reply: Reply) {
+        let reply = Reply { by: self.by.clone(), key: key(), ..reply };
         match self.client.reply(id, &reply).await {
-            Ok(_) => self.given(request),
+            Ok(_) => reply.request.into_iter().for_each(|request| self.given(request)),
             Err(error) => self.tell(error),
         }
     }

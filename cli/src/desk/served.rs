@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use client::{Content, Outcome, Question, Recorded, Transcript};
+use client::{Content, Outcome, Question, Recorded, Transcript, Wanted};
 use protocol::brief::{Brief, OpenRequest};
-use protocol::event::{Audience, Event, RequestKind};
+use protocol::event::{Audience, DeskAction, Event, RequestKind};
 use protocol::ids::{AgentName, EventId};
 use protocol::orchestration::Orchestration;
 
@@ -41,9 +41,10 @@ impl Served {
         self.handed_by.as_ref()
     }
 
-    /// The oldest request to the desk that is this person's.
+    /// The oldest request that is this person's; what a role is asked is anybody's who has it.
     pub(super) fn open(&self, by: &str) -> Option<&Question> {
-        self.asked.iter().find(|asked| self.request(asked).is_some_and(|request| request.claimed_by.as_deref() == Some(by)))
+        let is_theirs = |request: &OpenRequest| !request.is_at_desk() || request.claimed_by.as_deref() == Some(by);
+        self.asked.iter().find(|asked| self.request(asked).is_some_and(is_theirs))
     }
 
     fn request(&self, asked: &Question) -> Option<&OpenRequest> {
@@ -66,15 +67,13 @@ impl Served {
         (!is_of_desk).then(|| format!("{} has it now", self.orchestration.display_name(&brief.owner)))
     }
 
-    /// Why the person cannot hand the conversation over so, if they cannot.
-    pub(super) fn refuses(&self, to: Option<&AgentName>) -> Option<String> {
-        let owner = self.orchestration.agent(&self.brief.as_ref()?.owner)?;
-        if !owner.is_played_at(&self.audience) {
-            return Some(format!("{} only wants an answer: it goes on itself", owner.display_name));
+    /// What an action must carry. Whether there is such an action, the client library says.
+    pub(super) fn typed(&self, action: &DeskAction) -> Wanted<'_> {
+        let owner = self.brief.as_ref().and_then(|brief| self.orchestration.agent(&brief.owner));
+        match action {
+            DeskAction::Complete => Wanted::of_result(&self.orchestration),
+            DeskAction::Transfer { to } => owner.and_then(|owner| Wanted::of_handoff(owner, to)).unwrap_or(Wanted::Words),
         }
-        let to = to?;
-        let targets: Vec<&str> = owner.handoffs.iter().map(|handoff| handoff.to.as_str()).collect();
-        (!targets.contains(&to.as_str())).then(|| format!("{} hands over to {}, not to {to}", owner.name, targets.join(", ")))
     }
 
     pub(super) fn followed(&mut self, recorded: &Recorded) -> Vec<Item> {
