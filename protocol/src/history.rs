@@ -3,7 +3,7 @@
 
 use crate::conversation::Conversation;
 use crate::entry::Entry;
-use crate::event::{Call, Continuation, Event, HistoryOption, Message, Replied, Responded, Role, Verdict, failure};
+use crate::event::{Call, Continuation, Event, HistoryOption, Message, Replied, Responded, Role, Transferred, Verdict, failure};
 use crate::ids::{AgentName, Writer};
 use crate::orchestration::Orchestration;
 
@@ -105,17 +105,13 @@ pub fn project_through(
             // Its answer was to be the result and was none: what is wrong with it was told to nobody else.
             Event::Warned(warned) if **from == me && warned.code == failure::OUTPUT_INVALID => messages.push(user(&warned.detail)),
             Event::Transferred(transfer) if transfer.to == *agent => {
-                if let Some(filter) = filter_of(orchestration, from, agent) {
-                    let before = messages.split_off(instructions);
-                    messages.extend(paired(through(filter, before)));
-                }
+                let before = messages.split_off(instructions);
+                let before = match filter_of(orchestration, from, agent) {
+                    Some(filter) => paired(through(filter, before)),
+                    None => before,
+                };
                 let name = from.agent().map(|speaker| orchestration.display_name(speaker));
-                let said = |text: String| PromptMessage::Assistant { name: name.map(str::to_owned), text, calls: Vec::new() };
-                if let Some(summary) = &transfer.summary {
-                    messages.truncate(instructions);
-                    messages.push(said(summary.clone()));
-                }
-                messages.extend(transfer.payload.as_ref().map(|payload| said(payload.to_string())));
+                messages.extend(handed_over(before, transfer, name));
             }
             Event::Transferred(_)
             | Event::Intended(_)
@@ -138,6 +134,17 @@ pub fn project_through(
             | Event::Unknown { .. } => {}
         }
     }
+    messages
+}
+
+/// What the target of a transfer sees: what came before it, or the summary of that, and the payload.
+fn handed_over(before: Vec<PromptMessage>, transfer: &Transferred, name: Option<&str>) -> Vec<PromptMessage> {
+    let said = |text: String| PromptMessage::Assistant { name: name.map(str::to_owned), text, calls: Vec::new() };
+    let mut messages = match &transfer.summary {
+        Some(summary) => vec![said(summary.clone())],
+        None => before,
+    };
+    messages.extend(transfer.payload.as_ref().map(|payload| said(payload.to_string())));
     messages
 }
 

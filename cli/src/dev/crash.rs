@@ -140,7 +140,7 @@ struct Told {
 impl Told {
     fn token(&mut self, token: &Token, orchestration: &Orchestration, page: &mut Page) {
         match token {
-            Token::Text { agent, text, is_final } => page.speak(&orchestration.display_name(agent), text, *is_final),
+            Token::Text { agent, text, is_final } => page.speak(orchestration.display_name(agent), text, *is_final),
             Token::Withdrawn { .. } => {
                 self.withdrawn += 1;
                 page.is_muted = false;
