@@ -41,13 +41,17 @@ impl Turn {
 
     /// Shows the model the results: those of side effects once they are stored, and no more at once than an entry can hold.
     pub(super) fn ask_with_results(&mut self) -> Effect {
-        let has_effects = self.response.as_ref().is_some_and(|response| response.has_effects);
-        if (has_effects && !self.fresh.is_empty()) || self.fresh.len() > FRESH_MAX {
+        if self.has_unstored_effects() || self.fresh.len() > FRESH_MAX {
             let events = self.fresh.clone();
             let draft = self.draft(Class::Note, events);
             return self.append(draft, Then::AskModel);
         }
         self.ask_model()
+    }
+
+    /// Whether calls with effects have results that a model must not see yet.
+    pub(super) fn has_unstored_effects(&self) -> bool {
+        self.response.as_ref().is_some_and(|response| response.has_effects) && !self.fresh.is_empty()
     }
 
     /// Whether a person said something that no prompt of this turn has shown.

@@ -4,7 +4,7 @@ use protocol::event::{Call, HistoryOption, Responded, Transferred, failure};
 use protocol::history::PromptMessage;
 use protocol::subject::Class;
 
-use super::{Effect, Turn, Waiting};
+use super::{Effect, Then, Turn, Waiting};
 use crate::catalog::Transfer;
 
 impl Turn {
@@ -29,9 +29,14 @@ impl Turn {
     }
 
     /// Asks the model that hands over what its successor must know. Whatever it sees goes in, a former summary too: the new
-    /// one takes the place of both. Nothing of it is stored before the transfer; who takes over in between asks again.
+    /// one takes the place of both. Nothing of the summary is stored before the transfer; who takes over in between asks again.
     fn summarize(&mut self, call: Call, transfer: Transfer) -> Effect {
         let mut events = self.fresh.clone();
+        if self.has_unstored_effects() {
+            // It is a model that is shown results: they are stored first, like for any other.
+            let draft = self.draft(Class::Note, events);
+            return self.append(draft, Then::Resume);
+        }
         // The prompt shows every call with its result, this transfer's too.
         events.push(transferred(&call, transfer.clone(), None).into());
         let mut messages = self.prompt(&events);

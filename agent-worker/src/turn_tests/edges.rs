@@ -190,8 +190,9 @@ fn whoever_takes_over_makes_the_summary_again_and_nothing_else() {
         ask model
         note: responded pay transfer_to_refund; intended c1
         run pay
+        note: returned c1: paid
         summarize
-        note: returned c1: paid; handed back: draining
+        note: handed back: draining
     ",
     );
     check(
@@ -204,6 +205,23 @@ fn whoever_takes_over_makes_the_summary_again_and_nothing_else() {
     ",
     );
     assert_eq!((stage.runs.len(), stage.owner()), (1, "refund".to_owned()));
+}
+
+#[test]
+fn what_a_tool_did_is_stored_before_a_summary_is_made_of_it() {
+    let mut stage = history(HistoryOption::Summary);
+    let replies = [calls(&[PAY, TO_REFUND]), Reply::Tools(vec![("c1", Ok("paid"))]), Reply::Dies];
+    assert_eq!(stage.act("triage", replies)[3..], ["note: returned c1: paid", "summarize", "dies"]);
+    // Nothing is in doubt: no person is asked whether it was paid.
+    check(
+        &stage.act_again("triage", [says("Paid.")]),
+        "
+        note: taken by w-2
+        summarize
+        to refund: transferred to refund
+        settled
+    ",
+    );
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! Definitions with every option that bears on outcomes, each in one story of a few.
+
+use std::collections::BTreeMap;
+
+use protocol::event::{Audience, HistoryOption, Json, Opened};
+use protocol::manifest::{AutonomousSpec, DeskSpec, FallbackSpec, HandoffSpec, HumanSpec, LimitsSpec, RemoteSpec, Spec};
+use protocol::orchestration::OnMessage;
+use serde_json::json;
+
+use super::super::stage::Stage;
+use super::replies::one_in;
+
+/// Of the edges to order: they are there for half of the callers.
+pub(super) const FOR_GOLD: &str = "metadata.tier == 'gold'";
+/// Has no answer anywhere: what it is asked of is not there.
+pub(super) const UNANSWERED: &str = "metadata.nothing == 1";
+/// Ends a conversation.
+pub(super) const ENDING: &str = "text.contains('that is all')";
+
+/// What the caller and the definition want.
+#[derive(Clone, Debug)]
+pub(super) struct Demands {
+    pub(super) spec: Spec,
+    pub(super) human: bool,
+    pub(super) is_gold: bool,
+    /// The agent that a service plays.
+    pub(super) remote: Option<String>,
+}
+
+impl Demands {
+    pub(super) fn metadata(&self) -> BTreeMap<String, Json> {
+        BTreeMap::from([("tier".to_owned(), if self.is_gold { "gold" } else { "silver" }.into())])
+    }
+}
+
+/// A definition, and a conversation of it that has not begun.
+pub(super) fn definition(rng: &mut fastrand::Rng) -> (Stage, Demands) {
+    let (human, is_gold) = (!one_in(rng, 3), rng.bool());
+    let mut remote = None;
+    let stage = Stage::of(|spec| remote = demand(rng, spec), Opened { human, ..Opened::default() });
+    let spec = stage.orchestration.manifest().spec.clone();
+    (stage, Demands { spec, human, is_gold, remote })
+}
+
+fn demand(rng: &mut fastrand::Rng, spec: &mut Spec) -> Option<String> {
+    let on_message = [OnMessage::Enqueue, OnMessage::Interrupt, OnMessage::Reject][rng.usize(..3)];
+    spec.human = Some(HumanSpec {
+        on_message: Some(on_message),
+        return_to_start: Some(one_in(rng, 4)),
+        autonomous: one_in(rng, 3).then(|| AutonomousSpec { turns: Some(2), prompt: Some("Go on.".to_owned()) }),
+    });
+    spec.terminate_when = one_in(rng, 3).then(|| if one_in(rng, 4) { UNANSWERED } else { ENDING }.to_owned());
+    spec.input = one_in(rng, 4).then(|| json!({ "type": "object" }));
+    spec.output = one_in(rng, 3).then(|| json!({ "type": ["integer", "string"] }));
+    spec.fallback = one_in(rng, 2).then(|| {
+        let people = [Audience::Caller, Audience::Role("manager".to_owned()), Audience::Desk("billing".to_owned())];
+        match rng.usize(..6) {
+            3 => FallbackSpec { human: None, agent: Some("order".to_owned()) },
+            4.. => FallbackSpec { human: None, agent: Some("refund".to_owned()) },
+            place => FallbackSpec { human: Some(people[place].clone()), agent: None },
+        }
+    });
+    spec.limits = Some(LimitsSpec {
+        model_calls_per_turn: one_in(rng, 2).then_some(5),
+        handoffs_per_user_turn: one_in(rng, 2).then_some(3),
+        attempts: one_in(rng, 3).then_some(2),
+        ..LimitsSpec::default()
+    });
+    if one_in(rng, 2) {
+        spec.agents.get_mut("order").unwrap().handoffs.push(HandoffSpec { to: "triage".to_owned(), ..HandoffSpec::default() });
+    }
+    let (is_conditional, is_unanswered, history) = (one_in(rng, 2), one_in(rng, 6), rng.u8(..3));
+    for edge in spec.agents.values_mut().flat_map(|agent| &mut agent.handoffs) {
+        edge.history = [None, Some(HistoryOption::Tools), Some(HistoryOption::Summary)][usize::from(history)];
+        edge.condition = match edge.to.as_str() {
+            "order" if is_conditional => Some(FOR_GOLD.to_owned()),
+            "triage" if is_unanswered => Some(UNANSWERED.to_owned()),
+            _ => None,
+        };
+    }
+    played_by_others(rng, spec)
+}
+
+/// People or a service in place of a model. The agent that a service plays.
+fn played_by_others(rng: &mut fastrand::Rng, spec: &mut Spec) -> Option<String> {
+    let desk = if one_in(rng, 5) { Some("order") } else { one_in(rng, 4).then_some("refund") };
+    let remote = one_in(rng, 4).then_some("order").filter(|agent| desk != Some(agent));
+    for (name, agent) in &mut spec.agents {
+        let (is_desk, is_remote) = (desk == Some(name), remote == Some(name));
+        if is_desk || is_remote {
+            (agent.model, agent.tools, agent.instructions) = (None, Vec::new(), None);
+        }
+        agent.desk = is_desk.then(|| DeskSpec { name: Some("billing".to_owned()), timeout: None });
+        agent.remote = is_remote.then(|| RemoteSpec { url: "http://127.0.0.1:1/".to_owned(), ..RemoteSpec::default() });
+    }
+    remote.map(str::to_owned)
+}
