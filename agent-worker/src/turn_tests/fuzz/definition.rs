@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use protocol::event::{Audience, HistoryOption, Json, Opened};
+use protocol::event::{Audience, HistoryOption, Opened};
 use protocol::manifest::{AutonomousSpec, DeskSpec, FallbackSpec, HandoffSpec, HumanSpec, LimitsSpec, RemoteSpec, Spec};
 use protocol::orchestration::OnMessage;
 use serde_json::json;
@@ -21,25 +21,39 @@ pub(super) const ENDING: &str = "text.contains('that is all')";
 #[derive(Clone, Debug)]
 pub(super) struct Demands {
     pub(super) spec: Spec,
-    pub(super) human: bool,
-    pub(super) is_gold: bool,
+    pub(super) opened: Opened,
     /// The agent that a service plays.
     pub(super) remote: Option<String>,
 }
 
-impl Demands {
-    pub(super) fn metadata(&self) -> BTreeMap<String, Json> {
-        BTreeMap::from([("tier".to_owned(), if self.is_gold { "gold" } else { "silver" }.into())])
+/// Stories that share a definition: it takes longer to check one than to tell a story.
+const STORIES: u64 = 16;
+
+/// The definition of the last story.
+#[derive(Debug, Default)]
+pub(super) struct Definitions(Option<(u64, Stage, Demands)>);
+
+impl Definitions {
+    /// The definition that a story's seed stands for, and a conversation of it that has not begun.
+    pub(super) fn of(&mut self, seed: u64) -> (Stage, Demands) {
+        let number = seed / STORIES;
+        if self.0.as_ref().is_none_or(|(known, ..)| *known != number) {
+            let (stage, demands) = definition(&mut fastrand::Rng::with_seed(number));
+            self.0 = Some((number, stage, demands));
+        }
+        let (_, stage, demands) = self.0.as_ref().unwrap();
+        (stage.clone(), demands.clone())
     }
 }
 
-/// A definition, and a conversation of it that has not begun.
-pub(super) fn definition(rng: &mut fastrand::Rng) -> (Stage, Demands) {
+fn definition(rng: &mut fastrand::Rng) -> (Stage, Demands) {
     let (human, is_gold) = (!one_in(rng, 3), rng.bool());
     let mut remote = None;
-    let stage = Stage::of(|spec| remote = demand(rng, spec), Opened { human, ..Opened::default() });
+    let metadata = BTreeMap::from([("tier".to_owned(), if is_gold { "gold" } else { "silver" }.into())]);
+    let opened = Opened { human, metadata, ..Opened::default() };
+    let stage = Stage::of(|spec| remote = demand(rng, spec), opened.clone());
     let spec = stage.orchestration.manifest().spec.clone();
-    (stage, Demands { spec, human, is_gold, remote })
+    (stage, Demands { spec, opened, remote })
 }
 
 fn demand(rng: &mut fastrand::Rng, spec: &mut Spec) -> Option<String> {

@@ -136,7 +136,10 @@ impl<'a> Auditor<'a> {
                 for word in words(&returned.content) {
                     assert!(self.said.insert(word), "result {word} twice");
                     let given = |what: &What| matches!(what, What::Returned(all) if all.iter().any(|(run, it)| run.call.id == returned.call && words(it) == [word]));
-                    assert!(self.world.seen.iter().any(|seen| seen.process == entry.head.process && given(&seen.what)), "nobody returned {word}");
+                    assert!(
+                        self.world.seen.iter().any(|seen| seen.process == entry.head.process && given(&seen.what)),
+                        "nobody returned {word}"
+                    );
                 }
             }
             Event::Warned(Warned { code, .. }) if code == "fallback" => {
@@ -229,7 +232,7 @@ impl<'a> Auditor<'a> {
                 if falls_back(entry) {
                     assert_eq!(Some(&asked.audience), fallback);
                 } else if !is_desk {
-                    assert!(asked.audience == Audience::Caller && demands.human, "{asked:?}");
+                    assert!(asked.audience == Audience::Caller && demands.opened.human, "{asked:?}");
                     self.check_not_ending();
                 }
                 self.reached.insert(if is_desk { "desk" } else { "question" });
@@ -268,7 +271,7 @@ impl<'a> Auditor<'a> {
                 assert_eq!(name, Some("complete_task"));
                 open.check_settled(but);
             }
-            CompletedBecause::Answered => assert!(!demands.human && open.calls.is_empty(), "{completed:?}"),
+            CompletedBecause::Answered => assert!(!demands.opened.human && open.calls.is_empty(), "{completed:?}"),
             CompletedBecause::Terminated => {
                 assert!(open.calls.is_empty() && open.text.contains("that is all"), "{completed:?}");
                 assert_eq!(demands.spec.terminate_when.as_deref(), Some(ENDING));

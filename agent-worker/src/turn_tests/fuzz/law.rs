@@ -40,7 +40,7 @@ impl Demands {
     }
 
     fn edges(&self, agent: &str) -> impl Iterator<Item = &HandoffSpec> {
-        let holds = |condition: &str| condition == FOR_GOLD && self.is_gold;
+        let holds = |condition: &str| condition == FOR_GOLD && self.opened.metadata["tier"] == "gold";
         self.spec.agents[agent].handoffs.iter().filter(move |edge| edge.condition.as_deref().is_none_or(holds))
     }
 
@@ -56,7 +56,11 @@ impl Demands {
         let field = |name: &str| arguments.as_ref().and_then(|arguments| arguments.get(name));
         if call.name == "complete_task" {
             let is_told = field("task_summary").or(field("summary")).is_some_and(Json::is_string);
-            return if is_told && (self.spec.output.is_none() || field("result").is_some_and(is_result)) { Means::End } else { Means::Nothing };
+            return if is_told && (self.spec.output.is_none() || field("result").is_some_and(is_result)) {
+                Means::End
+            } else {
+                Means::Nothing
+            };
         }
         if let Some(edge) = self.edges(agent).find(|edge| call.name == format!("transfer_to_{}", edge.to)) {
             let fits = edge.payload.is_none() || field("payload").is_some_and(is_order);

@@ -141,7 +141,10 @@ pub(super) fn failure(rng: &mut fastrand::Rng) -> ModelError {
         0 => ModelError::Unavailable("down".to_owned()),
         1 => ModelError::Refused("\u{0}".to_owned()),
         2 => ModelError::Garbled("half".repeat(rng.usize(..100))),
-        _ => ModelError::Later { wait: Duration::from_secs(if one_in(rng, 9) { u64::MAX } else { rng.u64(..700) }), detail: "busy".to_owned() },
+        _ => ModelError::Later {
+            wait: Duration::from_secs(if one_in(rng, 9) { u64::MAX } else { rng.u64(..700) }),
+            detail: "busy".to_owned(),
+        },
     }
 }
 

@@ -13,7 +13,7 @@ use protocol::subject::Class;
 use protocol::wire::Stored;
 
 use super::super::stage::Stage;
-use super::definition::{self, Demands};
+use super::definition::{Definitions, Demands};
 use super::replies::{self, one_in};
 use crate::turn::{Delivered, Effect, Finish, Input, Run, Turn};
 
@@ -34,14 +34,26 @@ pub(super) struct Seen {
 
 #[derive(Debug)]
 pub(super) enum What {
-    Began { is_current: bool, offered: Vec<String> },
-    Prompted { messages: Vec<PromptMessage>, is_summary: bool },
-    Answered { response: Responded, is_summary: bool },
+    Began {
+        is_current: bool,
+        offered: Vec<String>,
+    },
+    Prompted {
+        messages: Vec<PromptMessage>,
+        is_summary: bool,
+    },
+    Answered {
+        response: Responded,
+        is_summary: bool,
+    },
     Ran(Vec<Run>),
     Returned(Vec<(Run, String)>),
     Stored,
     /// `is_done`: whether somebody else is responsible now.
-    Finished { finish: Finish, is_done: bool },
+    Finished {
+        finish: Finish,
+        is_done: bool,
+    },
 }
 
 /// One conversation.
@@ -62,10 +74,10 @@ pub(super) struct World {
 }
 
 impl World {
-    /// The whole story that a seed stands for.
-    pub(super) fn story(seed: u64) -> Self {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let (stage, demands) = definition::definition(&mut rng);
+    /// The whole story that a seed stands for, under a definition that it shares with its neighbours.
+    pub(super) fn story(seed: u64, definitions: &mut Definitions) -> Self {
+        let rng = fastrand::Rng::with_seed(seed);
+        let (stage, demands) = definitions.of(seed);
         let (seen, stored, deliveries, paused) = (Vec::new(), Vec::new(), BTreeMap::new(), Vec::new());
         let mut world = Self { stage, demands, seen, stored, rng, replies: 0, words: 0, deliveries, paused };
         world.open();
@@ -104,7 +116,7 @@ impl World {
         let text = format!("help {}", self.word());
         let input = vec![Message { role: Role::User, name: None, text }];
         let value = self.stage.orchestration.input().is_some().then(|| serde_json::json!({ "order": 7 }));
-        let opened = Opened { input, value, metadata: self.demands.metadata(), human: self.demands.human };
+        let opened = Opened { input, value, ..self.demands.opened.clone() };
         let draft = self.draft(self.stage.to("triage"), "client", opened.into());
         let prepared = self.stage.journal.prepare_opening(draft, fixed).unwrap();
         self.publish(prepared);
@@ -180,6 +192,10 @@ impl World {
 
     fn go_on(&mut self, mut turn: Turn, mut effect: Effect) {
         for _ in 0..EFFECTS_MAX {
+            if self.one_in(50) {
+                // It stands still, and goes on one day as if nothing had happened.
+                return self.paused.push((turn, effect));
+            }
             let input = match effect.clone() {
                 Effect::Finish(finish) => {
                     let later = self.stage.journal.entries().iter().rev().take_while(|entry| entry.ordinal() > turn.delivered.item);
@@ -190,17 +206,17 @@ impl World {
                 Effect::Append(draft) => self.append(&mut turn, draft),
                 Effect::AskModel(messages) => {
                     self.note(&turn, What::Prompted { messages, is_summary: false });
-                    let Some(input) = self.ask(&mut turn, &effect) else { return };
+                    let Some(input) = self.ask(&mut turn, false) else { return };
                     input
                 }
                 Effect::Summarize(messages) => {
                     self.note(&turn, What::Prompted { messages, is_summary: true });
-                    let Some(input) = self.ask(&mut turn, &effect) else { return };
+                    let Some(input) = self.ask(&mut turn, true) else { return };
                     input
                 }
                 Effect::RunTools(runs) => {
                     self.note(&turn, What::Ran(runs.clone()));
-                    if self.stops(&mut turn, &effect) {
+                    if self.stops(&mut turn) {
                         return;
                     }
                     let results: Vec<_> = runs.into_iter().map(|run| (run, self.word())).collect();
@@ -218,34 +234,28 @@ impl World {
     }
 
     /// What the model answers, if the worker lives to see it.
-    fn ask(&mut self, turn: &mut Turn, effect: &Effect) -> Option<Input> {
+    fn ask(&mut self, turn: &mut Turn, is_summary: bool) -> Option<Input> {
         self.replies += 1;
-        if self.stops(turn, effect) {
+        if self.stops(turn) {
             return None;
         }
         if self.one_in(25) {
             return Some(Input::Model(Err(replies::failure(&mut self.rng))));
         }
-        let (word, is_summary) = (self.word(), matches!(effect, Effect::Summarize(_)));
+        let word = self.word();
         let is_remote = self.demands.remote.as_deref() == Some(turn.agent.as_str());
         let response = if is_remote { replies::remote(&mut self.rng, &word) } else { replies::response(&mut self.rng, &word) };
         self.note(turn, What::Answered { response: response.clone(), is_summary });
         Some(Input::Model(Ok(response)))
     }
 
-    /// Whether the worker dies, drains or stands still while it waits.
-    fn stops(&mut self, turn: &mut Turn, effect: &Effect) -> bool {
+    /// Whether the worker dies or drains while it waits.
+    fn stops(&mut self, turn: &mut Turn) -> bool {
         match self.rng.u8(..70) {
             0 | 1 => true,
             2 if !turn.conversation().has_unresolved_intent() => {
                 let draft = turn.hand_back("draining");
                 self.append(turn, draft);
-                true
-            }
-            3 | 4 => {
-                // It comes back as it is now, whenever that is.
-                let idle = self.stage.turn(turn.agent.as_str(), turn.delivered);
-                self.paused.push((std::mem::replace(turn, idle), effect.clone()));
                 true
             }
             _ => false,
