@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use protocol::entry::Entry;
-use protocol::event::{Asked, Call, Event, Message, RequestKind, Role, Transferred};
+use protocol::event::{Asked, Audience, Call, Event, Message, RequestKind, Role, Transferred};
 use protocol::history::transferred_result;
 use protocol::ids::{AgentName, EventId, ProcessId, RequestId};
 use protocol::orchestration::{Orchestration, TRANSFER_PREFIX};
@@ -56,14 +56,15 @@ pub struct Transcript {
     orchestration: Arc<Orchestration>,
     /// The calls of the last response: a transfer names one of them.
     calls: Vec<Call>,
-    /// What the people who play an agent were asked last: they answer as that agent, whose response follows.
-    at_desk: Option<RequestId>,
+    /// What others than the caller were asked last. What people who play an agent answer, its response repeats; what a
+    /// colleague is asked is nothing that the caller said or is asked.
+    elsewhere: Option<RequestId>,
 }
 
 impl Transcript {
     /// A transcript with the names of `orchestration`'s agents.
     pub const fn new(orchestration: Arc<Orchestration>) -> Self {
-        Self { orchestration, calls: Vec::new(), at_desk: None }
+        Self { orchestration, calls: Vec::new(), elsewhere: None }
     }
 
     /// The lines that an event adds.
@@ -72,7 +73,7 @@ impl Transcript {
         let process = &entry.head.process;
         let Some(agent) = recorded.from().agent() else {
             return match event {
-                Event::Replied(reply) if self.at_desk == Some(reply.request) => Vec::new(),
+                Event::Replied(reply) if self.elsewhere == Some(reply.request) => Vec::new(),
                 event => person(*id, process, event),
             };
         };
@@ -82,8 +83,8 @@ impl Transcript {
                 self.calls.clone_from(&response.calls);
                 vec![self.line(*id, speaker, Content::Text(response.text.clone()))]
             }
-            Event::Asked(asked) if self.orchestration.agent(agent).is_some_and(|agent| agent.is_played_at(&asked.audience)) => {
-                self.at_desk = Some(*id);
+            Event::Asked(asked) if asked.kind == RequestKind::Question && asked.audience != Audience::Caller => {
+                self.elsewhere = Some(*id);
                 Vec::new()
             }
             Event::Asked(asked) if has_words_of_its_own(asked, *id, entry) => {

@@ -1,12 +1,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use client::{Answer, Callbacks, Classified, Client, Content, ConverseError, Handle, Line, Opening, Outcome, Question, Status, Token};
+use client::{
+    Answer, Callbacks, Classified, Client, Content, ConverseError, Handle, Line, Opening, Outcome, Question, Reply, Status, Token,
+};
 use futures::StreamExt;
 use journal::memory::{Fault, Faults};
 use protocol::brief::Phase;
-use protocol::event::{Decided, Event, Failed, RequestKind, Verdict, failure};
-use protocol::ids::ConversationId;
+use protocol::event::{Asked, Audience, Decided, Event, Failed, RequestKind, Verdict, failure};
+use protocol::ids::{ConversationId, EventId};
 use tokio::sync::mpsc;
 
 use crate::world::{World, agent, responded};
@@ -388,4 +390,23 @@ async fn people_and_agents_have_their_lines_in_the_transcript() {
     let events: Vec<_> = world.client.follow(&id, None).await.unwrap().take(6).collect().await;
     let lines: Vec<_> = events.iter().flat_map(|event| transcript.lines(event.as_ref().unwrap())).map(|message| line(&message)).collect();
     assert_eq!(lines, ["User: help", "TriageAgent: Which order?", "User: 123", "User: quick", "TriageAgent: On it."]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_colleague_is_asked_and_answers_is_none_of_the_callers_lines() {
+    let world = World::new().await;
+    let id = world.open().await;
+    for audience in [Audience::Role("manager".to_owned()), Audience::Desk("billing".to_owned())] {
+        let (text, due_secs) = ("TriageAgent cannot go on (model_error). How shall it go on?".to_owned(), Some(60));
+        let asked = Asked { kind: RequestKind::Question, audience, text, call: None, arguments_hash: None, due_secs };
+        let ordinal = world.agent(&id, "triage-agent", protocol::subject::Class::Ask, vec![asked.into()]).await;
+        let reply = Reply { by: "ann".to_owned(), ..Reply::to(EventId { ordinal, index: 0 }, "Be brief.") };
+        world.client.reply(&id, &reply).await.unwrap();
+    }
+    world.asks(&id, "triage-agent", "Which order?").await;
+    world.client.say(&id, "123", None).await.unwrap();
+    let mut transcript = client::Transcript::new(Arc::new(world.orchestration.clone()));
+    let events: Vec<_> = world.client.follow(&id, None).await.unwrap().take(8).collect().await;
+    let lines: Vec<_> = events.iter().flat_map(|event| transcript.lines(event.as_ref().unwrap())).map(|message| line(&message)).collect();
+    assert_eq!(lines, ["User: help", "TriageAgent: Which order?", "User: 123"]);
 }
