@@ -269,6 +269,17 @@ impl Builder {
         targets.into_iter().fold(self, |builder, (target, when)| builder.add_described(&source, target, when))
     }
 
+    /// Permits several agents to hand over to one: sources, and when to do it.
+    #[must_use]
+    pub fn add_many_to<S: Into<String>, D: Into<String>>(
+        self,
+        target: impl Into<String>,
+        sources: impl IntoIterator<Item = (S, D)>,
+    ) -> Self {
+        let target = target.into();
+        sources.into_iter().fold(self, |builder, (source, when)| builder.add_described(source, &target, when))
+    }
+
     /// Permits a handoff with everything that can be said about it. The same edge twice: the last one stands.
     #[must_use]
     pub fn add_handoff(mut self, source: impl Into<String>, handoff: HandoffSpec) -> Self {
@@ -447,10 +458,12 @@ mod tests {
             .add_described("a", "c", "first")
             .add_described("A", "c", "last")
             .add_many(&b, [("a", "back"), ("c", "on")])
+            .add_many_to(&a, [("c", "up")])
             .build()
             .unwrap();
         assert_eq!(edges(&checked, "a"), [edge("b", "Is b."), edge("c", "last")]);
         assert_eq!(edges(&checked, "b"), [edge("a", "back"), edge("c", "on")]);
+        assert_eq!(edges(&checked, "c"), [edge("a", "up")]);
         assert_eq!(checked.warnings, []);
     }
 

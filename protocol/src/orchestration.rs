@@ -1,7 +1,7 @@
 //! An orchestration's definition, checked: whoever holds an [`Orchestration`] need not ask whether its start agent
 //! exists, whether a handoff leads somewhere, or whether two tools share a name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::{Audience, Effect, HistoryOption, InDoubt, Json};
 use crate::ids::{AgentName, OrchestrationName, Revision};
@@ -270,21 +270,27 @@ pub struct ScriptLine {
     /// Only when the last message is the result of this tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
+    /// Only when that result contains this, whatever its case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returned: Option<String>,
     /// What it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub say: Option<String>,
     /// The tool it calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
-    /// The call's arguments, or the transfer's (`reason`).
+    /// The call's arguments, or the transfer's (`reason`, `payload`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub arguments: BTreeMap<String, String>,
+    pub arguments: BTreeMap<String, Json>,
     /// The agent it hands over to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<String>,
     /// It ends the conversation with this summary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete: Option<String>,
+    /// The value it ends the conversation with, where the orchestration has an output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Json>,
 }
 
 /// Bounds of a conversation (defaults: semantics 1).
@@ -414,6 +420,23 @@ impl Orchestration {
     /// Who goes on where an agent cannot.
     pub const fn fallback(&self) -> Option<&Fallback> {
         self.fallback.as_ref()
+    }
+
+    /// The desks at which people are asked, in the order of their names: they play an agent, approve calls, or go on where an
+    /// agent cannot.
+    pub fn desks(&self) -> BTreeSet<&str> {
+        let played = self.agents().filter_map(|agent| match &agent.player {
+            Player::Desk { name, .. } => Some(name.as_str()),
+            Player::Model(_) | Player::Remote(_) => None,
+        });
+        let approvals = self.agents().flat_map(|agent| &agent.tools).filter_map(|tool| tool.approval.as_ref());
+        let fallback =
+            self.fallback.as_ref().and_then(|fallback| if let Fallback::Human(audience) = fallback { Some(audience) } else { None });
+        let asked = approvals.chain(fallback).filter_map(|audience| match audience {
+            Audience::Desk(name) => Some(name.as_str()),
+            Audience::Caller | Audience::Role(_) => None,
+        });
+        played.chain(asked).collect()
     }
 
     /// The file form it was made from, with files inlined.

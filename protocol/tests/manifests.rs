@@ -48,8 +48,12 @@ fn agent(name: &str) -> AgentName {
 }
 
 fn support() -> Checked {
-    let folder = folder("../examples/support");
-    let text = fs::read_to_string(folder.join("support.yaml")).unwrap();
+    example("support")
+}
+
+fn example(name: &str) -> Checked {
+    let folder = folder("../examples").join(name);
+    let text = fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap();
     parse_in(&folder, &text).unwrap_or_else(|problems| panic!("{}", shown(&problems).join("\n")))
 }
 
@@ -472,6 +476,27 @@ fn warnings_do_not_refuse() {
             "manifest.yaml:15:5: spec.agents.loner: no handoff leads from \"triage\" to \"loner\"; add one, remove the agent, or set mesh: true where there is no handoff at all",
         ]
     );
+}
+
+#[test]
+fn the_claims_office_asks_people_at_two_desks() {
+    let Checked { orchestration, warnings } = example("claims");
+    assert_eq!(warnings, [], "people need no instructions");
+    assert_eq!(orchestration.desks().into_iter().collect::<Vec<_>>(), ["investigations", "supervisors"]);
+    assert!(support().orchestration.desks().is_empty());
+}
+
+#[test]
+fn a_scripted_end_has_a_value_where_one_is_wanted() {
+    let warnings = |output: &str, line: &str| {
+        let model = format!("default: {{ provider: scripted, script: [ {{ {line} }} ] }}");
+        let text = format!("{HEAD}spec:\n  start: a\n  models: {{ {model} }}\n  agents: {{ a: {{ instructions: A. }} }}\n{output}");
+        good(&text).warnings.iter().map(|problem| problem.path.to_string()).collect::<Vec<_>>()
+    };
+    let (output, at) = ("  output: { type: integer }\n", "spec.models.default.script[0]");
+    assert_eq!(warnings(output, "complete: Done."), [format!("{at}.complete")]);
+    assert_eq!(warnings("", "complete: Done., result: 7"), [format!("{at}.result")]);
+    assert!(warnings(output, "complete: Done., result: 7").is_empty() && warnings("", "complete: Done.").is_empty());
 }
 
 // ------------------------------------------------------------------------------------------------ what becomes of it

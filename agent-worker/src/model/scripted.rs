@@ -1,7 +1,7 @@
 //! A script in place of a model: for tests, for rehearsals, and for trying Baton out without a key.
 
 use async_trait::async_trait;
-use protocol::event::{Call, Responded};
+use protocol::event::{Call, Json, Responded};
 use protocol::history::PromptMessage;
 use protocol::orchestration::{COMPLETE_TASK, ScriptLine, TRANSFER_PREFIX};
 use serde_json::json;
@@ -32,7 +32,8 @@ impl Scripted {
 struct Scene<'a> {
     agent: &'a str,
     user: &'a str,
-    tool: Option<&'a str>,
+    /// Its name, and its result.
+    tool: Option<(&'a str, &'a str)>,
 }
 
 impl<'a> Scene<'a> {
@@ -42,22 +43,23 @@ impl<'a> Scene<'a> {
             _ => None,
         });
         let tool = match request.messages.last() {
-            Some(PromptMessage::Tool { name, .. }) => Some(name.as_str()),
+            Some(PromptMessage::Tool { name, content, .. }) => Some((name.as_str(), content.as_str())),
             _ => None,
         };
         Self { agent: request.agent.as_str(), user: user.unwrap_or_default(), tool }
     }
 
     fn fits(&self, line: &ScriptLine) -> bool {
-        let said = |words: &String| self.user.to_lowercase().contains(&words.to_lowercase());
+        let contains = |text: &str, words: &str| text.to_lowercase().contains(&words.to_lowercase());
         line.agent.as_deref().is_none_or(|agent| agent == self.agent)
-            && line.user.as_ref().is_none_or(said)
-            && line.tool.as_deref().is_none_or(|tool| self.tool == Some(tool))
+            && line.user.as_deref().is_none_or(|words| contains(self.user, words))
+            && line.tool.as_deref().is_none_or(|tool| self.tool.is_some_and(|(name, _)| name == tool))
+            && line.returned.as_deref().is_none_or(|words| self.tool.is_some_and(|(_, result)| contains(result, words)))
     }
 
     fn without_a_line(&self) -> String {
         let Self { agent, user, tool } = self;
-        let after = tool.map(|tool| format!(" after the tool {tool}")).unwrap_or_default();
+        let after = tool.map(|(tool, _)| format!(" after the tool {tool}")).unwrap_or_default();
         let user: String = user.chars().take(200).collect();
         format!("the script has no line for agent {agent}{after}, where the person last said {user:?}")
     }
@@ -86,10 +88,10 @@ impl Model for Scripted {
 fn calls(line: &ScriptLine, request: &Request) -> Vec<Call> {
     let arguments = json!(line.arguments).to_string();
     let called = line.call.as_ref().map(|tool| (tool.clone(), arguments.clone()));
-    // Without a call of its own, a line's arguments are those of its transfer: a reason.
+    // Without a call of its own, a line's arguments are those of its transfer: a reason, a payload.
     let transfer_arguments = if called.is_some() { json!({}).to_string() } else { arguments };
     let transferred = line.transfer.as_ref().map(|agent| (format!("{TRANSFER_PREFIX}{agent}"), transfer_arguments));
-    let completed = line.complete.as_ref().map(|summary| (COMPLETE_TASK.to_owned(), json!({ "task_summary": summary }).to_string()));
+    let completed = line.complete.as_ref().map(|summary| (COMPLETE_TASK.to_owned(), completion(summary, line.result.as_ref())));
     let first = request.messages.len();
     [called, transferred, completed]
         .into_iter()
@@ -97,6 +99,14 @@ fn calls(line: &ScriptLine, request: &Request) -> Vec<Call> {
         .zip(first..)
         .map(|((name, arguments), number)| Call { id: format!("call_{}_{number}", request.agent), name, arguments })
         .collect()
+}
+
+fn completion(summary: &str, result: Option<&Json>) -> String {
+    let mut arguments = json!({ "task_summary": summary });
+    if let (Some(result), Json::Object(arguments)) = (result, &mut arguments) {
+        arguments.insert("result".to_owned(), result.clone());
+    }
+    arguments.to_string()
 }
 
 #[cfg(test)]
@@ -142,6 +152,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_tool_returned_is_a_condition() {
+        let lines = [
+            line(|l| (l.returned, l.say) = (Some("DONE".into()), Some("good".into()))),
+            line(|l| (l.returned, l.say) = (Some("denied".into()), Some("sorry".into()))),
+            line(|l| l.say = Some("hello".into())),
+        ];
+        assert_eq!(said(&lines, vec![user("pay"), result("pay")]).await.unwrap(), "good");
+        assert_eq!(said(&lines, vec![user("done and denied")]).await.unwrap(), "hello", "a person returns nothing");
+    }
+
+    #[tokio::test]
     async fn without_a_line_it_says_what_it_was_asked() {
         let lines = [line(|l| (l.user, l.say) = (Some("order".into()), Some("yes".into())))];
         assert_eq!(
@@ -179,6 +200,24 @@ mod tests {
         });
         let answer = Scripted::new(vec![line]).respond(&request("triage", vec![user("hi")]), &mut ()).await.unwrap();
         assert_eq!(answer.calls[0].arguments, r#"{"reason":"money"}"#);
+    }
+
+    #[tokio::test]
+    async fn arguments_and_results_are_any_values() {
+        let lines = [
+            line(|l| {
+                l.complete = Some("paid".into());
+                l.result = Some(json!({ "amount": 4300 }));
+            }),
+            line(|l| {
+                l.call = Some("pay".into());
+                l.arguments.insert("amount".into(), 4300.into());
+            }),
+        ];
+        for (line, arguments) in lines.into_iter().zip([r#"{"task_summary":"paid","result":{"amount":4300}}"#, r#"{"amount":4300}"#]) {
+            let answer = Scripted::new(vec![line]).respond(&request("triage", vec![user("hi")]), &mut ()).await.unwrap();
+            assert_eq!(answer.calls[0].arguments, arguments);
+        }
     }
 
     #[tokio::test]

@@ -47,6 +47,12 @@ impl ModelSpec {
         Ok(Self::scripted(parse_script(yaml, "script").map_err(Invalid)?))
     }
 
+    /// What the worker's environment says: `OPENAI_MODEL` (or gpt-5-mini), at `OPENAI_BASE_URL` (or OpenAI), with
+    /// `OPENAI_API_KEY`.
+    pub fn from_env() -> Self {
+        Self::openai("${OPENAI_MODEL:-gpt-5-mini}").base_url("${OPENAI_BASE_URL:-}")
+    }
+
     /// A model of anyone who speaks OpenAI's Chat Completions, at the root of that API.
     pub fn compatible(base_url: impl Into<String>, name: impl Into<String>) -> Self {
         Self { provider: Provider::Compatible, base_url: Some(base_url.into()), ..Self::openai(name) }

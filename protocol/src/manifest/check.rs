@@ -32,7 +32,7 @@ impl Manifest {
         let toolsets = tools::check(&self.spec.tools, &mut findings);
         let roster = agents::Roster::of(&self.spec.agents, &mut findings);
         let agents = agents::check(&self.spec, &roster, &toolsets, &mut findings);
-        let models = models::check(&self.spec.models, &roster, &toolsets, &agents, &mut findings);
+        let models = models::check(&self.spec.models, &roster, &toolsets, &agents, self.spec.output.is_some(), &mut findings);
         let start = roster.start(&self.spec.start, &mut findings);
         let limits = limits(self.spec.limits.unwrap_or_default(), &mut findings);
         let human = human(self.spec.human.as_ref(), &mut findings);

@@ -154,7 +154,8 @@ fn check_texts(agent: &AgentSpec, at: &KeyPath, findings: &mut Findings) {
             findings.error(&at.key("instructionsFile"), "instructions and instructionsFile exclude each other; keep one");
         }
         (None, Some(_)) => findings.error(&at.key("instructionsFile"), NOT_INLINED),
-        (instructions, None) if given(instructions.as_ref()).is_none() => {
+        // People at a desk know their job.
+        (instructions, None) if given(instructions.as_ref()).is_none() && agent.desk.is_none() => {
             findings.warn(&at.key("instructions"), "the agent has no instructions; its model is told nothing but its handoffs");
         }
         (_, None) => {}

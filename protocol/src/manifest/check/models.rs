@@ -29,6 +29,7 @@ pub(super) fn check(
     roster: &Roster<'_>,
     toolsets: &Toolsets,
     agents: &BTreeMap<AgentName, Agent>,
+    has_output: bool,
     findings: &mut Findings,
 ) -> BTreeMap<String, Model> {
     let mut models = BTreeMap::new();
@@ -38,7 +39,7 @@ pub(super) fn check(
         let model = if spec.provider == Provider::Scripted {
             check_only_script(spec, &at, findings);
             let lines = spec.script.iter().enumerate();
-            let cast = Cast { roster, toolsets, agents };
+            let cast = Cast { roster, toolsets, agents, has_output };
             Model::Scripted(lines.map(|(i, line)| cast.check(line, &at.key("script").index(i), findings)).collect())
         } else {
             check_or_else(key, specs, &at.key("orElse"), findings);
@@ -153,6 +154,8 @@ struct Cast<'c> {
     roster: &'c Roster<'c>,
     toolsets: &'c Toolsets,
     agents: &'c BTreeMap<AgentName, Agent>,
+    /// Whether conversations end with a value.
+    has_output: bool,
 }
 
 impl Cast<'_> {
@@ -169,6 +172,15 @@ impl Cast<'_> {
         {
             let message = format!("no handoff leads from {:?} to {target:?}; this transfer would be refused", speaker.name);
             findings.warn(&at.key("transfer"), message);
+        }
+        match (&line.complete, &line.result) {
+            (Some(_), None) if self.has_output => {
+                findings.warn(&at.key("complete"), "spec.output wants a value of every end; this one would be refused, add a result");
+            }
+            (Some(_), Some(_)) if !self.has_output => {
+                findings.warn(&at.key("result"), "without spec.output an end has no value; this one is lost, add an output");
+            }
+            _ => {}
         }
         let text = |name: AgentName| name.as_str().to_owned();
         ScriptLine { agent: speaker.map(text), transfer: target.map(text), ..line.clone() }
@@ -204,5 +216,8 @@ fn check_actions(line: &ScriptLine, at: &KeyPath, findings: &mut Findings) {
     }
     if line.call.is_none() && line.transfer.is_none() && !line.arguments.is_empty() {
         findings.error(&at.key("arguments"), "only a call or a transfer has arguments; add one, or remove them");
+    }
+    if line.complete.is_none() && line.result.is_some() {
+        findings.error(&at.key("result"), "only an end has a result; add complete: <summary>, or remove it");
     }
 }
