@@ -44,6 +44,7 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
     let telemetry = program::telemetry(log, "dev", None, "dev", "warn")?;
     let checked = manifest::load(&args.manifest)?;
     let orchestration = checked.orchestration.name().clone();
+    let desks: Vec<String> = checked.orchestration.desks().into_iter().map(str::to_owned).collect();
     let stop = program::stop_on_signal(false)?;
     let _lock = alone_in(&args.data)?;
     let data = args.data.join(orchestration.as_str());
@@ -69,7 +70,7 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
         () = stop.cancelled() => Ok(()),
     };
     if ready.is_ok() && !stop.is_cancelled() {
-        say_where(&system, &orchestration, &args.data);
+        say_where(&system, &orchestration, &args.data, &desks);
         stop.cancelled().await;
     }
     output::note("stopping …");
@@ -93,7 +94,7 @@ fn same_or_free(remembered: &Path) -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path) {
+fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path, desks: &[String]) {
     output::note(&format!("\n{orchestration} is ready at {}", system.url()));
     for process in system.processes() {
         output::note(&format!("  {:<24} pid {}", process.name, process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())));
@@ -102,7 +103,9 @@ fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path) {
     if let Some(http) = system.http() {
         output::note(&format!("\nchat in a browser: {http}"));
     }
-    output::note(&format!(
-        "Or in another terminal: baton chat --data {data}\nLogs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"
-    ));
+    output::note(&format!("Or in another terminal: baton chat --data {data}"));
+    for desk in desks {
+        output::note(&format!("People at the desk {desk}: baton desk --data {data} --name {desk} --by <who>"));
+    }
+    output::note(&format!("Logs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"));
 }

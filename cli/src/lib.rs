@@ -26,6 +26,7 @@ mod running;
 mod runtime;
 mod show;
 mod talk;
+pub mod terminal;
 mod validate;
 mod worker;
 
@@ -41,6 +42,12 @@ use crate::output::Output;
 
 /// The whole program: arguments in, exit code out. 0 is success, 1 a failure that was said, 2 arguments that make no sense.
 pub fn main() -> ExitCode {
+    main_with(Functions::new())
+}
+
+/// The same with tools of one's own: a program whose `main` is this is `baton` whose workers, those of its `dev` too, run
+/// these functions for agents that name them. `examples/claims` is one.
+pub fn main_with(functions: Functions) -> ExitCode {
     let args = Args::parse();
     // Every TLS connection of the process uses this one provider; a second one in the graph would make rustls panic.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -50,18 +57,18 @@ pub fn main() -> ExitCode {
         Err(error) => return output::fail(&anyhow::Error::new(error).context("no runtime")),
     };
     let output = Output::new(args.output);
-    let result = runtime.block_on(run(args, output));
+    let result = runtime.block_on(run(args, functions, output));
     // A thread that waits for a terminal's next line must not hold the process up.
     runtime.shutdown_background();
     result.unwrap_or_else(|error| output::fail(&error))
 }
 
-async fn run(args: Args, output: Output) -> anyhow::Result<ExitCode> {
+async fn run(args: Args, functions: Functions, output: Output) -> anyhow::Result<ExitCode> {
     let log = args.log;
     match args.command {
         Command::Dev(args) => dev::command(args, &log).await,
         Command::Demo(args) => dev::demo::command(args, &log, output).await,
-        Command::Worker(args) => worker::command(args, Functions::new(), &log).await,
+        Command::Worker(args) => worker::command(args, functions, &log).await,
         Command::Coordinator(args) => coordinator::command(args, &log).await,
         Command::Gateway(args) => gateway::command(args, &log).await,
         Command::Chat(args) => chat::command(args, &log, output).await,

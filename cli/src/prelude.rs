@@ -6,9 +6,9 @@
 //! | `OrchestrationHandoffs`, `HandoffOrchestration` | [`Orchestration::builder`], [`Builder`] |
 //! | `@kernel_function`, plugins | [`Functions`] |
 //! | any agent type | [`Model`], [`Functions::add_agent`] |
-//! | `agent_response_callback` | [`Callbacks::on_message`] |
-//! | `streaming_agent_response_callback` | [`Callbacks::on_token`] |
-//! | `human_response_function` | [`Callbacks::on_question`] |
+//! | `agent_response_callback` | [`Callbacks::on_message`]; at a terminal [`terminal::agent_response`] |
+//! | `streaming_agent_response_callback` | [`Callbacks::on_token`]; [`terminal::streaming_agent_response`] |
+//! | `human_response_function` | [`Callbacks::on_question`]; [`terminal::human_response`] |
 //! | `InProcessRuntime` | [`Runtime`] |
 //! | `orchestration.invoke(task, runtime)` | [`Runtime::invoke`] |
 //! | `result.get()` | [`Handle::get`], [`Handle::get_as`] |
@@ -27,9 +27,10 @@ pub use protocol::builder::{AgentDef, Builder, Invalid};
 pub use protocol::event::{Audience, Call, Effect, RequestKind, Responded, Verdict};
 pub use protocol::history::PromptMessage;
 pub use protocol::manifest::{
-    AutonomousSpec, CodeToolSpec, DeskSpec, HandoffSpec, HttpSpec, HumanSpec, LimitsSpec, McpSpec, ModelSpec, NatsSpec, OpenapiSpec,
-    RemoteSpec, Seconds, TemplateSpec, ToolsetSpec,
+    AutonomousSpec, Checked, CodeToolSpec, DeskSpec, HandoffSpec, HttpSpec, HumanSpec, LimitsSpec, McpSpec, ModelSpec, NatsSpec,
+    OpenapiSpec, RemoteSpec, Seconds, TemplateSpec, ToolsetSpec,
 };
 pub use protocol::orchestration::Orchestration;
 
 pub use crate::runtime::Runtime;
+pub use crate::terminal;

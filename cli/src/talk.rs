@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use client::{Answer, Callbacks, Content, Handle, Line, Outcome, Question};
-use protocol::event::{CompletedBecause, RequestKind, Verdict};
+use protocol::event::{Completed, CompletedBecause, Json, RequestKind, Verdict};
 use protocol::ids::ProcessId;
 use serde_json::json;
-use std::io::IsTerminal;
+use std::io::{Cursor, IsTerminal};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines};
 use tokio::sync::{Mutex, Notify};
 
@@ -30,22 +30,26 @@ impl Replies {
     /// From a file, or, without one or for `-`, from standard input.
     pub(crate) async fn open(file: Option<&Path>) -> anyhow::Result<Self> {
         let file = file.filter(|file| file.as_os_str() != "-");
-        let is_terminal = file.is_none() && std::io::stdin().is_terminal();
-        let source: Box<dyn AsyncBufRead + Send + Unpin> = match file {
-            None => Box::new(BufReader::new(tokio::io::stdin())),
-            Some(file) => {
-                anyhow::ensure!(!file.is_dir(), "the replies in {} cannot be read: it is a directory", file.display());
-                let opened = tokio::fs::File::open(file).await;
-                Box::new(BufReader::new(opened.with_context(|| format!("the replies in {} cannot be read", file.display()))?))
-            }
-        };
-        Ok(Self { lines: source.lines(), is_terminal })
+        let Some(file) = file else { return Ok(Self::typed()) };
+        anyhow::ensure!(!file.is_dir(), "the replies in {} cannot be read: it is a directory", file.display());
+        let opened = tokio::fs::File::open(file).await;
+        let opened = opened.with_context(|| format!("the replies in {} cannot be read", file.display()))?;
+        Ok(Self::of(BufReader::new(opened), false))
+    }
+
+    /// From standard input.
+    pub(crate) fn typed() -> Self {
+        Self::of(BufReader::new(tokio::io::stdin()), std::io::stdin().is_terminal())
     }
 
     /// From a text that is at hand.
-    pub(crate) fn from_text(text: &'static str) -> Self {
-        let source: Box<dyn AsyncBufRead + Send + Unpin> = Box::new(text.as_bytes());
-        Self { lines: source.lines(), is_terminal: false }
+    pub(crate) fn from_text(text: &str) -> Self {
+        Self::of(Cursor::new(text.to_owned()), false)
+    }
+
+    fn of(source: impl AsyncBufRead + Send + Unpin + 'static, is_terminal: bool) -> Self {
+        let source: Box<dyn AsyncBufRead + Send + Unpin> = Box::new(source);
+        Self { lines: source.lines(), is_terminal }
     }
 
     async fn next(&mut self, prompt: &str, out: Output) -> Option<String> {
@@ -126,8 +130,15 @@ impl Talk {
     }
 
     fn show_outcome(&self, outcome: &Outcome) -> anyhow::Result<ExitCode> {
-        let (word, text) = self::outcome(outcome);
-        self.out.result(&json!({ "kind": "outcome", "outcome": word, "text": text }), |_| output::printable(&text))?;
+        let ((word, text), value) = (self::outcome(outcome), value(outcome));
+        let mut result = json!({ "kind": "outcome", "outcome": word, "text": text });
+        if let (Some(value), Json::Object(result)) = (value, &mut result) {
+            result.insert("value".to_owned(), value.clone());
+        }
+        self.out.result(&result, |_| output::printable(&text))?;
+        if let Some(value) = value.filter(|_| !self.out.is_json()) {
+            output::note(&format!("result: {}", output::printable(&value.to_string())));
+        }
         Ok(exit_code(outcome))
     }
 }
@@ -145,6 +156,15 @@ pub(crate) fn outcome(outcome: &Outcome) -> (&'static str, String) {
         Outcome::Failed(failed) => ("failed", format!("The conversation failed ({}): {}", failed.code, failed.detail)),
         Outcome::Cancelled(cancelled) if cancelled.reason.is_empty() => ("cancelled", "The conversation was cancelled.".to_owned()),
         Outcome::Cancelled(cancelled) => ("cancelled", format!("The conversation was cancelled: {}", cancelled.reason)),
+    }
+}
+
+/// The value that a conversation ended with besides its summary.
+pub(crate) const fn value(outcome: &Outcome) -> Option<&Json> {
+    match outcome {
+        // Any other end's value is what was said.
+        Outcome::Completed(Completed { because: CompletedBecause::TaskComplete, value, .. }) => value.as_ref(),
+        Outcome::Completed(_) | Outcome::Failed(_) | Outcome::Cancelled(_) => None,
     }
 }
 
@@ -210,7 +230,7 @@ fn unanswered(question: &Question, answer: Option<&Answer>, why: &str, out: Outp
 }
 
 /// A person's answer; none when there are no more lines.
-async fn answer(replies: &mut Replies, question: &Question, prompt: &str, out: Output) -> anyhow::Result<Option<Answer>> {
+pub(crate) async fn answer(replies: &mut Replies, question: &Question, prompt: &str, out: Output) -> anyhow::Result<Option<Answer>> {
     if out.is_json() {
         let Question { request, kind, agent, text, call, .. } = question;
         output::line(

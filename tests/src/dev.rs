@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 use tokio::process::Command;
 
-use crate::processes::{Process, command, output};
+use crate::processes::{Process, baton, command, command_of, output};
 
 /// A running `baton dev`. Dropping it kills it, and its processes end by themselves.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Dev {
     pub process: Process,
     /// The numbers of its processes, by name, as it listed them.
     pub pids: BTreeMap<String, u32>,
+    /// Where its broker is.
+    pub nats: String,
     data: String,
 }
 
@@ -27,11 +29,17 @@ impl Dev {
 
     /// The same, by a command that `change` has changed.
     pub async fn start_with(manifest: &Path, data: &Path, change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_of(&baton().await, manifest, data, change).await
+    }
+
+    /// The same, of a program that is `baton` with tools of its own.
+    pub async fn start_of(program: &Path, manifest: &Path, data: &Path, change: impl FnOnce(&mut Command)) -> Self {
         let data = data.to_str().expect("a path of UTF-8").to_owned();
-        let mut dev = command(&["dev", manifest.to_str().expect("a path of UTF-8"), "--data", &data]).await;
+        let mut dev = command_of(program, &["dev", manifest.to_str().expect("a path of UTF-8"), "--data", &data]).await;
         change(&mut dev);
         let mut process = Process::start(dev);
-        process.line(" is ready at nats://").await;
+        let ready = process.line(" is ready at nats://").await;
+        let nats = ready.rsplit(' ').next().expect("an address").to_owned();
         let mut pids = BTreeMap::new();
         // The list ends with an empty line.
         loop {
@@ -39,7 +47,7 @@ impl Dev {
             let Some((name, pid)) = line.trim().split_once(" pid ") else { break };
             pids.insert(name.trim().to_owned(), pid.parse().expect("a number"));
         }
-        Self { process, pids, data }
+        Self { process, pids, nats, data }
     }
 
     /// The number of the process `name`.

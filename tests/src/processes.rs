@@ -2,7 +2,7 @@
 //! line, and ended when the value is dropped.
 #![allow(clippy::expect_used, clippy::panic, reason = "used by tests only: a panic is how a test says that it cannot go on")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
 
@@ -26,17 +26,27 @@ async fn build() -> PathBuf {
     if let Some(named) = std::env::var_os("BATON_BINARY") {
         return named.into();
     }
+    built(&["--bin", "baton"]).await
+}
+
+/// A program of `examples`, made if it is not there.
+pub async fn example(name: &str) -> PathBuf {
+    built(&["--example", name]).await
+}
+
+/// What cargo makes of a target of the package `baton`.
+async fn built(target: &[&str]) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--package", "baton", "--bin", "baton", "--message-format", "json"]);
+    cargo.args(["build", "--package", "baton", "--message-format", "json"]).args(target);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
     let output = cargo.stderr(Stdio::inherit()).output().await.expect("cargo runs");
-    assert!(output.status.success(), "the baton binary cannot be built");
+    assert!(output.status.success(), "{target:?} cannot be built");
     let messages = String::from_utf8_lossy(&output.stdout).into_owned();
     let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let executables = artifacts.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)));
-    executables.reduce(|_, last| last).expect("cargo names the binary it built")
+    executables.reduce(|_, last| last).expect("cargo names the program it built")
 }
 
 /// A running `baton`.
@@ -51,7 +61,12 @@ pub struct Process {
 
 /// `baton` with these arguments, without anything of this process's environment that configures it.
 pub async fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(baton().await);
+    command_of(&baton().await, arguments).await
+}
+
+/// The same, of another program that takes them.
+pub async fn command_of(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).kill_on_drop(true).env("BATON_NATS_SERVER", crate::nats::executable().await);
     for (name, _) in std::env::vars() {
         let configures = ["NATS_", "OPENAI_", "OTEL_", "BATON_"].iter().any(|prefix| name.starts_with(prefix));

@@ -139,3 +139,10 @@ fn nothing_waits_by_sleeping_in_a_thread() {
         }
     }
 }
+
+#[test]
+fn the_first_program_fits_on_a_screen() {
+    let program = std::fs::read_to_string(root().join("examples/support/main.rs")).unwrap();
+    let lines = program.lines().count();
+    assert!(lines <= 60, "examples/support/main.rs is what a newcomer reads first, and has {lines} lines");
+}

@@ -2,41 +2,18 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "helpers of tests: a panic is how a test fails")]
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use cli::broker::{Config, Server};
 use cli::prelude::*;
-use tests::processes::{Process, command, output};
+use tests::processes::{Process, command_of, example, output};
 use tests::sample::SAMPLE;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-/// The example as cargo builds it.
-async fn example() -> PathBuf {
-    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
-    let build = async || {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--package", "baton", "--example", "support", "--message-format", "json"]);
-        let built = cargo.stderr(Stdio::inherit()).output().await.unwrap();
-        assert!(built.status.success(), "the example cannot be built");
-        let messages = String::from_utf8_lossy(&built.stdout).into_owned();
-        let artifacts = messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        artifacts.filter_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?))).next_back().unwrap()
-    };
-    BUILT.get_or_init(build).await.clone()
-}
-
 /// The example, with the environment of a test.
 async fn support(arguments: &[&str]) -> Command {
-    let mut support = Command::new(example().await);
-    support.args(arguments).kill_on_drop(true);
-    for (name, value) in command(&[]).await.as_std().get_envs() {
-        match value {
-            Some(value) => support.env(name, value),
-            None => support.env_remove(name),
-        };
-    }
-    support
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    command_of(BUILT.get_or_init(|| example("support")).await, arguments).await
 }
 
 #[tokio::test]

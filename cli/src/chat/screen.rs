@@ -180,7 +180,8 @@ impl Screen {
         let brief = &recorded.entry.head.brief;
         let is_open = |request: RequestId| brief.requests.iter().any(|open| open.id == request);
         self.asked.retain(|question| is_open(question.request));
-        if brief.owner != *self.brief.as_ref().map_or(&brief.owner, |before| &before.owner) {
+        // Not by the owner of the whole entry: what ran before its transfer is shown with its arguments.
+        if matches!(recorded.event, Event::Transferred(_) | Event::Reassigned(_)) {
             self.running.clear();
         }
         self.brief = Some(brief.clone());
@@ -354,7 +355,8 @@ impl Screen {
         let ink = if matches!(self.outcome, Some(Outcome::Failed(_))) { Ink::Bad } else { Ink::Strong };
         // What was being written when it ended is not said any more.
         let unfinished = self.shows.is_live.then_some(Item::Withdrawn);
-        unfinished.into_iter().chain([Item::Turn, Item::Said(vec![span(ink, &line)])]).collect()
+        let value = self.outcome.as_ref().and_then(talk::value).map(|value| note(&format!("result: {value}")));
+        unfinished.into_iter().chain([Item::Turn, Item::Said(vec![span(ink, &line)])]).chain(value).collect()
     }
 }
 

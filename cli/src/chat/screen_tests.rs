@@ -139,6 +139,17 @@ fn returns(content: &str, is_error: bool) -> Event {
     Returned { call: "call-1".to_owned(), tool: "pay".to_owned(), content: content.to_owned(), is_error }.into()
 }
 
+#[test]
+fn what_ran_before_a_transfer_is_shown_with_its_arguments() {
+    let mut story = Story::opened(OnMessage::Enqueue);
+    let (to_whom, history) = (agent(1), HistoryOption::None);
+    let transfer = Transferred { to: to_whom, call: None, reason: None, payload: None, history, summary: None };
+    let events = vec![responds("", vec![call("pay")]), returns("Paid.", false), transfer.into()];
+    story.by_agent(0, to(1), events);
+    let shown = story.shows();
+    assert!(shown.contains(&"note ✓ pay(order_id: \"321\", reason: \"Broken item\") → Paid.".to_owned()), "{shown:?}");
+}
+
 fn question(story: &mut Story) {
     story.by_agent(0, Class::Ask, vec![responds("Which order?", Vec::new()), asks(RequestKind::Question, "caller")]).reached();
 }
