@@ -142,7 +142,7 @@ fn returns(content: &str, is_error: bool) -> Event {
 #[test]
 fn what_ran_before_a_transfer_is_shown_with_its_arguments() {
     let mut story = Story::opened(OnMessage::Enqueue);
-    let (to_whom, history) = (agent(1), HistoryOption::None);
+    let (to_whom, history) = (agent(1), protocol::event::HistoryOption::None);
     let transfer = Transferred { to: to_whom, call: None, reason: None, payload: None, history, summary: None };
     let events = vec![responds("", vec![call("pay")]), returns("Paid.", false), transfer.into()];
     story.by_agent(0, to(1), events);
