@@ -12,6 +12,7 @@ use serde_json::Value as Json;
 use tests::dev::Dev;
 use tests::in_process;
 use tests::processes::{PATIENCE, Process, example};
+use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 /// What a claim comes to.
@@ -33,7 +34,10 @@ async fn office(data: &Path) -> Dev {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
     let program = BUILT.get_or_init(|| example("claims")).await;
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/claims/claims.yaml");
-    Dev::start_of(program, &manifest, data, |dev| drop(dev.env("CLAIMS_LEDGER", data.join("ledger")))).await
+    let keeps_ledger = |dev: &mut Command| {
+        dev.env("CLAIMS_LEDGER", data.join("ledger"));
+    };
+    Dev::start_of(program, &manifest, data, keeps_ledger).await
 }
 
 async fn customer(dev: &Dev) -> Process {
