@@ -1,8 +1,8 @@
 //! What a worker needs to play an agent under one revision: the definition, the catalogue, the model, the tools.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use journal::registry::{self, RegistryError};
 use protocol::ids::{AgentName, OrchestrationName, Revision};
@@ -88,12 +88,37 @@ fn names(agents: &[AgentName]) -> String {
     agents.iter().map(AgentName::as_str).collect::<Vec<_>>().join(", ")
 }
 
-/// One agent's roles, made once per revision.
+/// Roles of one agent that are kept: conversations run on a few revisions at a time, and whichever is asked for again is made
+/// again.
+const KEPT_MAX: usize = 8;
+
+/// The roles that are kept, the one that was asked for last at the end.
+#[derive(Default)]
+struct Kept(VecDeque<(Revision, Arc<Role>)>);
+
+impl Kept {
+    fn get(&mut self, revision: &Revision) -> Option<Arc<Role>> {
+        let place = self.0.iter().position(|(known, _)| known == revision)?;
+        let (revision, role) = self.0.remove(place)?;
+        self.0.push_back((revision, role.clone()));
+        Some(role)
+    }
+
+    fn put(&mut self, revision: &Revision, role: Arc<Role>) {
+        self.0.retain(|(known, _)| known != revision);
+        self.0.push_back((revision.clone(), role));
+        if self.0.len() > KEPT_MAX {
+            self.0.pop_front();
+        }
+    }
+}
+
+/// One agent's roles, made once per revision for as long as they are asked for.
 pub(crate) struct Roles {
     orchestration: OrchestrationName,
     agent: AgentName,
     means: Means,
-    by_revision: Mutex<HashMap<Revision, Arc<Role>>>,
+    kept: Mutex<Kept>,
 }
 
 impl fmt::Debug for Roles {
@@ -104,12 +129,12 @@ impl fmt::Debug for Roles {
 
 impl Roles {
     pub(crate) fn new((orchestration, agent): (OrchestrationName, AgentName), means: Means) -> Self {
-        Self { orchestration, agent, means, by_revision: Mutex::default() }
+        Self { orchestration, agent, means, kept: Mutex::default() }
     }
 
     /// The role under a revision, from the registry at first; made again where a server has other words for its tools.
     pub(crate) async fn role(&self, revision: &Revision) -> Result<Arc<Role>, RoleError> {
-        let known = self.by_revision.lock().unwrap_or_else(PoisonError::into_inner).get(revision).cloned();
+        let known = self.lock().get(revision);
         let orchestration = match &known {
             Some(role) if role.is_current() => return Ok(role.clone()),
             Some(role) => (*role.orchestration).clone(),
@@ -124,8 +149,12 @@ impl Roles {
             }
             (Err(error), None) => return Err(error),
         };
-        self.by_revision.lock().unwrap_or_else(PoisonError::into_inner).insert(revision.clone(), role.clone());
+        self.lock().put(revision, role.clone());
         Ok(role)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn build(&self, orchestration: Orchestration) -> Result<Role, RoleError> {

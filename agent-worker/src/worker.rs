@@ -9,6 +9,7 @@ use journal::{Shared, WorkError, WorkSource};
 use protocol::ids::{AgentName, OrchestrationName, ProcessId};
 use protocol::subject;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The HTTP client cannot be made.
     #[error("no HTTP client: {0}")]
     Http(#[from] reqwest::Error),
+    /// A programming error.
+    #[error("the worker crashed: {0}")]
+    Crashed(#[from] JoinError),
 }
 
 /// How a worker ended.
@@ -103,7 +107,8 @@ impl Worker {
         self
     }
 
-    /// Serves until `stop` is cancelled, then drains. `ready` becomes true once every agent can take work.
+    /// Serves until `stop` is cancelled, then drains. `ready` becomes true once every agent can take work: one that the
+    /// current revision lacks is waited for.
     ///
     /// # Errors
     /// [`StartError`] before anything is taken; afterwards a worker waits out whatever the broker does.
@@ -125,67 +130,101 @@ impl Worker {
         stop: CancellationToken,
         ready: watch::Sender<bool>,
     ) -> Result<Drained, StartError> {
-        let speaker = Speaker::new(self.broker.clone());
-        let hand_back = CancellationToken::new();
-        let presence = TaskTracker::new();
-        let turns = TaskTracker::new();
-        let loops = TaskTracker::new();
-        let (served, mut all_served) = watch::channel(0_usize);
-        for (orchestration, agent) in &self.serves {
-            let means = Means {
-                functions: self.functions.clone(),
-                environment: self.environment.clone(),
-                http: http.clone(),
-                broker: self.broker.clone(),
-                servers: servers.clone(),
-            };
-            let roles = Roles::new((orchestration.clone(), agent.clone()), means);
-            let concurrency = tokio::select! {
-                concurrency = self.first_role(&roles, orchestration, agent) => concurrency?,
-                () = stop.cancelled() => return Ok(Drained { handed_back: 0 }),
-            };
-            let driver = Arc::new(Driver {
-                broker: self.broker.clone(),
-                orchestration: orchestration.clone(),
-                agent: agent.clone(),
-                consumer: subject::consumer(agent),
-                process: self.process.clone(),
-                roles,
-                cache: Cache::default(),
-                held: Held::default(),
-                speaker: speaker.clone(),
-                hand_back: hand_back.clone(),
-            });
-            presence.spawn(presence::run(driver.clone(), concurrency, stop.clone()));
-            loops.spawn(serve(driver, concurrency, turns.clone(), stop.clone(), served.clone()));
-        }
         let agents = self.serves.len();
-        // Ready means that every consumer has been seen once; stopping before that is fine too.
-        tokio::select! {
-            seen = all_served.wait_for(|served| *served == agents) => if seen.is_ok() { ready.send_replace(true); },
-            () = stop.cancelled() => {}
+        // An agent that cannot be played stops the others too.
+        let stop = stop.child_token();
+        let shared = Arc::new(Process {
+            means: Means { functions: self.functions, environment: self.environment, http, broker: self.broker.clone(), servers },
+            speaker: Speaker::new(self.broker),
+            process: self.process,
+            concurrency: self.concurrency,
+            hand_back: CancellationToken::new(),
+            presence: TaskTracker::new(),
+            turns: TaskTracker::new(),
+            served: watch::channel(0).0,
+            stop: stop.clone(),
+        });
+        let mut loops = JoinSet::new();
+        for (orchestration, agent) in self.serves {
+            loops.spawn(shared.clone().attend(orchestration, agent));
         }
-        stop.cancelled().await;
+        let mut all_served = shared.served.subscribe();
+        let all_served = async {
+            // Ready means that every consumer has been seen once; stopping before that is fine too.
+            if all_served.wait_for(|served| *served == agents).await.is_ok() {
+                ready.send_replace(true);
+            }
+            std::future::pending().await
+        };
+        let began = tokio::select! {
+            ended = ended(&mut loops, &stop) => ended,
+            never = all_served => never,
+        };
         ready.send_replace(false);
-        loops.close();
-        loops.wait().await;
-        turns.close();
-        let drained = tokio::time::timeout(self.drain, turns.wait()).await;
-        let handed_back = if drained.is_ok() { 0 } else { turns.len() };
-        hand_back.cancel();
-        turns.wait().await;
-        presence.close();
-        presence.wait().await;
-        Ok(Drained { handed_back })
+        let handed_back = shared.drain(self.drain).await;
+        began.map(|()| Drained { handed_back })
+    }
+}
+
+/// Waits until no loop runs any more; the first that failed has told the others to stop.
+async fn ended(loops: &mut JoinSet<Result<(), StartError>>, stop: &CancellationToken) -> Result<(), StartError> {
+    let mut result = Ok(());
+    while let Some(ended) = loops.join_next().await {
+        let ended = ended?;
+        if ended.is_err() {
+            stop.cancel();
+        }
+        result = result.and(ended);
+    }
+    result
+}
+
+/// What the agents of one process share.
+struct Process {
+    means: Means,
+    speaker: Speaker,
+    process: ProcessId,
+    concurrency: Option<usize>,
+    hand_back: CancellationToken,
+    presence: TaskTracker,
+    turns: TaskTracker,
+    /// Agents whose consumer was seen.
+    served: watch::Sender<usize>,
+    stop: CancellationToken,
+}
+
+impl Process {
+    /// Serves one agent, from the moment that there is one.
+    async fn attend(self: Arc<Self>, orchestration: OrchestrationName, agent: AgentName) -> Result<(), StartError> {
+        let roles = Roles::new((orchestration.clone(), agent.clone()), self.means.clone());
+        let concurrency = tokio::select! {
+            concurrency = self.first_role(&roles, &orchestration, &agent) => concurrency?,
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        let driver = Arc::new(Driver {
+            broker: self.means.broker.clone(),
+            consumer: subject::consumer(&agent),
+            orchestration,
+            agent,
+            process: self.process.clone(),
+            roles,
+            cache: Cache::default(),
+            held: Held::default(),
+            speaker: self.speaker.clone(),
+            hand_back: self.hand_back.clone(),
+        });
+        self.presence.spawn(presence::run(driver.clone(), concurrency, self.stop.clone()));
+        self.serve(driver, concurrency).await;
+        Ok(())
     }
 
     /// The role under the current revision, so that what is missing here is said before any work is taken. Waits for the
-    /// orchestration to be registered; gives how many turns run at once.
+    /// orchestration to be registered, and for a revision that has the agent; gives how many turns run at once.
     async fn first_role(&self, roles: &Roles, orchestration: &OrchestrationName, agent: &AgentName) -> Result<usize, StartError> {
         let mut pause = Duration::from_millis(50);
-        let mut told = false;
+        let (mut told, mut is_late) = (String::new(), false);
         loop {
-            let found = match registry::current(&*self.broker, orchestration).await {
+            let found = match registry::current(&*self.means.broker, orchestration).await {
                 Ok(revision) => roles.role(&revision).await,
                 Err(error) => Err(error.into()),
             };
@@ -194,53 +233,81 @@ impl Worker {
                     let defined = role.orchestration.agent(agent).map_or(1, |agent| agent.concurrency);
                     return Ok(self.concurrency.unwrap_or(defined).max(1));
                 }
-                Err(error) if error.is_transient() => {
-                    if !told {
-                        tracing::info!(%orchestration, %agent, "waiting for the orchestration: {error}");
-                        told = true;
+                Err(error) if error.to_string() == told => {}
+                Err(error) => {
+                    told = error.to_string();
+                    match error {
+                        RoleError::NoAgent { .. } => {
+                            is_late = true;
+                            tracing::warn!("waiting for a revision that has it: {error}");
+                        }
+                        _ if error.is_transient() => tracing::info!(%orchestration, %agent, "waiting for the orchestration: {error}"),
+                        // A revision brought it, when others were at work here: they do not suffer for it.
+                        _ if is_late && *self.served.borrow() > 0 => {
+                            tracing::error!(%orchestration, %agent, "it cannot be served: {error}")
+                        }
+                        _ => return Err(StartError::Role { agent: agent.clone(), error }),
                     }
                 }
-                Err(error) => return Err(StartError::Role { agent: agent.clone(), error }),
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
     }
-}
 
-/// Takes an agent's work items as slots become free, until told to stop.
-async fn serve(driver: SharedDriver, concurrency: usize, turns: TaskTracker, stop: CancellationToken, served: watch::Sender<usize>) {
-    let Some(mut source) = open(&driver, &stop).await else { return };
-    served.send_modify(|served| *served += 1);
-    let slots = Arc::new(Semaphore::new(concurrency));
-    let mut pause = Duration::from_millis(50);
-    loop {
-        let slot = tokio::select! {
-            slot = slots.clone().acquire_owned() => slot,
-            () = stop.cancelled() => break,
-        };
-        let Ok(slot) = slot else { break };
-        let free = slots.available_permits() + 1;
-        let next = tokio::select! {
-            next = source.next(free) => next,
-            () = stop.cancelled() => break,
-        };
-        match next {
-            Ok(item) => {
-                pause = Duration::from_millis(50);
-                let driver = driver.clone();
-                turns.spawn(async move {
-                    driver.drive(item).await;
-                    drop(slot);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(agent = %driver.agent, "no work for now: {error}");
-                wait(&mut pause, &stop).await;
+    /// Takes an agent's work items as slots become free, until told to stop.
+    async fn serve(&self, driver: SharedDriver, concurrency: usize) {
+        let Some(mut source) = open(&driver, &self.stop).await else { return };
+        self.served.send_modify(|served| *served += 1);
+        let slots = Arc::new(Semaphore::new(concurrency));
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let slot = tokio::select! {
+                slot = slots.clone().acquire_owned() => slot,
+                () = self.stop.cancelled() => break,
+            };
+            let Ok(slot) = slot else { break };
+            let free = slots.available_permits() + 1;
+            let next = tokio::select! {
+                next = source.next(free) => next,
+                () = self.stop.cancelled() => break,
+            };
+            match next {
+                Ok(item) => {
+                    pause = Duration::from_millis(50);
+                    let driver = driver.clone();
+                    self.turns.spawn(async move {
+                        driver.drive(item).await;
+                        drop(slot);
+                    });
+                }
+                Err(error @ WorkError::NoConsumer { .. }) => {
+                    tracing::warn!(orchestration = %driver.orchestration, agent = %driver.agent, "idle, it has retired: {error}");
+                    source.close().await;
+                    let Some(again) = open(&driver, &self.stop).await else { return };
+                    source = again;
+                    tracing::info!(orchestration = %driver.orchestration, agent = %driver.agent, "it is back, and takes work");
+                }
+                Err(error @ (WorkError::Unavailable(_) | WorkError::Refused(_))) => {
+                    tracing::warn!(agent = %driver.agent, "no work for now: {error}");
+                    wait(&mut pause, &self.stop).await;
+                }
             }
         }
+        source.close().await;
     }
-    source.close().await;
+
+    /// Lets what runs finish, for so long; gives how many turns did not.
+    async fn drain(&self, patience: Duration) -> usize {
+        self.turns.close();
+        let drained = tokio::time::timeout(patience, self.turns.wait()).await;
+        let handed_back = if drained.is_ok() { 0 } else { self.turns.len() };
+        self.hand_back.cancel();
+        self.turns.wait().await;
+        self.presence.close();
+        self.presence.wait().await;
+        handed_back
+    }
 }
 
 async fn open(driver: &Driver, stop: &CancellationToken) -> Option<Box<dyn WorkSource>> {

@@ -1,11 +1,12 @@
 //! The command line. Flags win over the environment, the environment over defaults.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use protocol::brief::Phase;
 use protocol::event::Audience;
-use protocol::ids::{AgentName, ConversationId, OrchestrationName, ProcessId};
+use protocol::ids::{AgentName, ConversationId, InvalidId, OrchestrationName, ProcessId};
 
 /// AI agents that hand conversations to one another, each in its own process, over NATS.
 #[derive(Debug, Parser)]
@@ -67,6 +68,10 @@ pub enum Command {
     List(ListArgs),
     /// Call a conversation off.
     Cancel(CancelArgs),
+    /// Make a manifest the current revision: new conversations begin on it, running ones go on as they began.
+    Register(RegisterArgs),
+    /// List the revisions, and how many open conversations run on each.
+    Revisions(RevisionsArgs),
     /// Check a manifest, without running anything.
     Validate(ManifestArgs),
     /// Draw a manifest's agents and handoffs as a Mermaid diagram.
@@ -126,12 +131,12 @@ pub struct DemoArgs {
 /// See [`Command::Worker`].
 #[derive(Debug, clap::Args)]
 pub struct WorkerArgs {
-    /// The orchestration.
+    /// The orchestration of the agents that are given without theirs.
     #[arg(long, env = "BATON_ORCHESTRATION")]
-    pub orchestration: OrchestrationName,
-    /// An agent to serve; may be given several times.
-    #[arg(long = "agent", env = "BATON_AGENT", value_delimiter = ',', required = true)]
-    pub agents: Vec<AgentName>,
+    pub orchestration: Option<OrchestrationName>,
+    /// An agent to serve, as `refund` or, whatever the orchestration, as `support/refund`; may be given several times.
+    #[arg(long = "agent", value_name = "AGENT", env = "BATON_AGENT", value_delimiter = ',', required = true)]
+    pub agents: Vec<ServedAgent>,
     /// Turns of each agent at once; by default as the definition says.
     #[arg(long, env = "BATON_CONCURRENCY", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub concurrency: Option<u32>,
@@ -141,6 +146,27 @@ pub struct WorkerArgs {
     /// What all programs have.
     #[command(flatten)]
     pub program: ProgramArgs,
+}
+
+/// An agent, with its orchestration or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedAgent {
+    /// Its orchestration, where it was said.
+    pub orchestration: Option<OrchestrationName>,
+    /// Its name.
+    pub agent: AgentName,
+}
+
+impl FromStr for ServedAgent {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let (orchestration, agent) = match text.split_once('/') {
+            Some((orchestration, agent)) => (Some(orchestration.parse()?), agent),
+            None => (None, text),
+        };
+        Ok(Self { orchestration, agent: agent.parse()? })
+    }
 }
 
 /// See [`Command::Coordinator`].
@@ -338,6 +364,27 @@ pub struct CancelArgs {
     /// Why, for people.
     #[arg(long, default_value = "")]
     pub reason: String,
+    /// Which orchestration.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// See [`Command::Register`].
+#[derive(Debug, clap::Args)]
+pub struct RegisterArgs {
+    /// The file; `-` for standard input.
+    pub manifest: PathBuf,
+    /// The directory of a running `baton dev`, whose broker is used.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Where the broker is.
+    #[command(flatten)]
+    pub broker: BrokerArgs,
+}
+
+/// See [`Command::Revisions`].
+#[derive(Debug, clap::Args)]
+pub struct RevisionsArgs {
     /// Which orchestration.
     #[command(flatten)]
     pub target: TargetArgs,

@@ -1,19 +1,42 @@
 //! `baton coordinator`: one process that watches over orchestrations.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use coordinator::{Config, Coordinator, Served};
+use protocol::orchestration::Orchestration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::args::{CoordinatorArgs, LogArgs, ProgramArgs};
-use crate::{connect, health, manifest, program};
+use crate::manifest::Followed;
+use crate::{connect, health, program};
 
 pub(crate) async fn command(args: CoordinatorArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let mut orchestrations = Vec::new();
+    // Dropped with this future.
+    let mut following = JoinSet::new();
     for file in &args.manifests {
-        orchestrations.push(Served::Definition(Box::new(manifest::load(file)?.orchestration)));
+        let (checked, followed) = Followed::open(file)?;
+        let definition = watch::Sender::new(Arc::new(checked.orchestration));
+        orchestrations.push(Served::Followed(definition.subscribe()));
+        following.spawn(follow(followed, definition));
     }
     serve(orchestrations, args.replicas, args.program, log).await
+}
+
+/// Passes on what a manifest becomes, where that can be used.
+async fn follow(mut followed: Followed, definition: watch::Sender<Arc<Orchestration>>) {
+    loop {
+        match followed.changed().await {
+            Ok(checked) => drop(definition.send_replace(Arc::new(checked.orchestration))),
+            Err(error) => {
+                let revision = definition.borrow().revision().clone();
+                tracing::error!(%revision, "the manifest has changed and cannot be used; the old revision goes on: {error:#}");
+            }
+        }
+    }
 }
 
 /// Coordinates until it is told to stop.

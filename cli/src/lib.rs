@@ -21,6 +21,8 @@ pub mod manifest;
 mod output;
 pub mod prelude;
 mod program;
+mod register;
+mod revisions;
 mod run;
 mod running;
 mod runtime;
@@ -77,6 +79,8 @@ async fn run(args: Args, functions: Functions, output: Output) -> anyhow::Result
         Command::Show(args) => show::command(args, output).await,
         Command::List(args) => list::command(args, output).await,
         Command::Cancel(args) => cancel::command(args, output).await,
+        Command::Register(args) => register::command(args, output).await,
+        Command::Revisions(args) => revisions::command(args, output).await,
         Command::Validate(args) => validate::command(args, output),
         Command::Graph(args) => graph::command(&args, output),
         Command::Health(args) => check::command(args, output).await,

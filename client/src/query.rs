@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use journal::RequestError;
 use protocol::ids::ConversationId;
-use protocol::query::{Answer, ListQuery, Listed, ShowQuery, Shown, Status, verb};
+use protocol::query::{Answer, ListQuery, Listed, Registered, ShowQuery, Shown, Status, verb};
 use protocol::subject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -93,6 +93,15 @@ impl Client {
     pub async fn status(&self) -> Result<Status, QueryError> {
         let status = self.ask(verb::STATUS, Bytes::new()).await?;
         status.ok_or_else(|| QueryError::Misunderstood("it has no status".to_owned()))
+    }
+
+    /// The orchestration's revisions, and how many open conversations run on each.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub async fn revisions(&self) -> Result<Registered, QueryError> {
+        let registered = self.ask(verb::REVISIONS, Bytes::new()).await?;
+        registered.ok_or_else(|| QueryError::Misunderstood("it has no revisions".to_owned()))
     }
 
     /// One conversation with what is asked and how it ended: from the journal, as it is now.

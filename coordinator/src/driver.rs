@@ -1,15 +1,16 @@
 //! Moves what comes in to the pure parts, and carries out what they say. It waits for nothing but its inputs: whatever
 //! takes time is a job, and comes back as one more input.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
+use journal::registry::RegistryError;
 use journal::{Delivery, StoreError};
 use protocol::entry::Head;
-use protocol::ids::{AgentName, ConversationId, Seq};
+use protocol::ids::{ConversationId, Seq};
 use protocol::subject::{Class, gateway_of_hello};
 use protocol::wire::Stored;
 use tokio::sync::watch::{Receiver, Sender};
@@ -19,12 +20,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::act::Actor;
+use crate::declare::Declaring;
 use crate::forward::Outbox;
 use crate::input::Inputs;
 use crate::job::{self, Consumers, Done};
 use crate::ledger::Ledger;
 use crate::presence::Presence;
 use crate::query::View;
+use crate::revisions::{Change, Learnt, Revisions};
+use crate::start::Begun;
 use crate::watch::{Act, Proposal, Watch};
 
 const TICK: Duration = Duration::from_secs(1);
@@ -46,8 +50,9 @@ const FINISH: Duration = Duration::from_secs(5);
 pub(crate) struct Driver {
     actor: Arc<Actor>,
     config: Config,
-    agents: BTreeSet<AgentName>,
     ledger: Ledger,
+    revisions: Revisions,
+    declaring: Declaring,
     presence: Presence,
     watch: Watch,
     outbox: Outbox,
@@ -59,6 +64,7 @@ pub(crate) struct Driver {
     now_ms: u64,
     ticks: u64,
     is_ticking: bool,
+    is_learning: bool,
     jobs: JoinSet<Done>,
     queue: VecDeque<Proposal>,
     /// Conversations with a proposal in the queue or under way, or one that failed and rests until then.
@@ -90,7 +96,8 @@ struct Checkpoint {
 }
 
 impl Driver {
-    pub(crate) fn new(actor: Arc<Actor>, config: Config, agents: Vec<AgentName>, ledger: Ledger, leads: Receiver<bool>) -> Self {
+    pub(crate) fn new(actor: Arc<Actor>, config: Config, begun: Begun, leads: Receiver<bool>) -> Self {
+        let Begun { ledger, learnt, declaring } = begun;
         // Whoever is silent for twice the ack wait has lost its work items to somebody else.
         let hung = config.ack_wait * 2;
         let hung_ticks = u32::try_from(hung.as_secs().max(1)).unwrap_or(u32::MAX);
@@ -100,8 +107,9 @@ impl Driver {
             actor,
             presence: Presence::new(config.reconnect_pause_max + SETTLE, hung_ticks),
             watch: Watch::new(u64::try_from(hung.as_millis()).unwrap_or(u64::MAX)),
+            revisions: Revisions::new(learnt, u64::try_from(config.retire_after.as_millis()).unwrap_or(u64::MAX)),
+            declaring,
             config,
-            agents: agents.into_iter().collect(),
             ledger,
             outbox: Outbox::default(),
             leads,
@@ -111,6 +119,7 @@ impl Driver {
             now_ms: 0,
             ticks: 0,
             is_ticking: false,
+            is_learning: false,
             jobs: JoinSet::new(),
             queue: VecDeque::new(),
             busy: BTreeMap::new(),
@@ -215,6 +224,7 @@ impl Driver {
     async fn answer(&self, verb: &str, question: &Delivery) {
         let view = View {
             ledger: &self.ledger,
+            revisions: &self.revisions,
             presence: &self.presence,
             process: &self.actor.process,
             is_leader: *self.leads.borrow(),
@@ -246,7 +256,7 @@ impl Driver {
                 // It lies in memory, and a broker that starts again has forgotten it. Without it there is no time, and nothing
                 // else would ever look for what is missing.
                 if matches!(error, StoreError::Missing(_)) {
-                    self.perform(vec![Act::Provision(self.agents.clone())]);
+                    self.perform(vec![Act::Provision(self.revisions.needed(&self.ledger).agents)]);
                 }
             }
             Done::Probed { process, probe, delivered } => {
@@ -256,7 +266,15 @@ impl Driver {
                     self.perform(acts);
                 }
             }
-            Done::Looked(consumers) => self.act(&consumers),
+            Done::Looked(consumers) => self.looked(consumers),
+            Done::Learnt(learnt) => self.learnt(learnt),
+            Done::Declared(declared) => {
+                if let Err(error) = &declared {
+                    tracing::error!(orchestration = %self.actor.orchestration, "the changed definition cannot be registered yet: {error}");
+                }
+                self.declaring.done(declared.ok());
+                self.learn();
+            }
             Done::Answered { question, answers } => {
                 let acts = self.watch.answered(&self.presence, question, &answers);
                 self.perform(acts);
@@ -270,7 +288,7 @@ impl Driver {
                 }
             }
             Done::Forwarded { gateway, is_there } => self.outbox.sent(&gateway, is_there, self.at()),
-            Done::Provisioned => {}
+            Done::Provisioned | Done::Retired => {}
             Done::Stored { seq, stored } => {
                 self.checkpoint.is_under_way = false;
                 match stored {
@@ -290,12 +308,18 @@ impl Driver {
         if matches!(self.progress, Progress::Began) {
             self.progress = Progress::Behind { began_ms: now_ms, quiet_at: Instant::now() + QUIET };
         }
+        self.learn();
+        if let Some(definition) = self.declaring.next(self.ticks.is_multiple_of(SWEEP_TICKS)) {
+            let agents = definition.agents().map(|agent| agent.name.clone());
+            let plan = self.config.plan(self.actor.orchestration.clone(), agents);
+            self.jobs.spawn(job::declare(self.actor.clone(), plan, definition));
+        }
         if !self.may_act() {
             return;
         }
         if self.ticks.is_multiple_of(SWEEP_TICKS) {
-            let agents: BTreeSet<_> = self.agents.iter().chain(self.ledger.working_agents()).cloned().collect();
-            self.jobs.spawn(job::look(self.actor.clone(), agents.into_iter().collect()));
+            let agents = self.revisions.watched(&self.ledger).into_iter().collect();
+            self.jobs.spawn(job::look(self.actor.clone(), agents));
         }
         self.act(&Consumers::new());
         if self.is_checkpoint_due() {
@@ -309,6 +333,39 @@ impl Driver {
     fn is_checkpoint_due(&self) -> bool {
         let Checkpoint { entries, at, is_under_way, .. } = self.checkpoint;
         !is_under_way && entries > 0 && entries >= self.ledger.open_count() / 4 && at.elapsed() >= self.config.checkpoint_every
+    }
+
+    /// Whoever has registered a revision, it is noticed here: the leader makes what it needs, all answer for it.
+    fn learn(&mut self) {
+        if !std::mem::replace(&mut self.is_learning, true) {
+            let used = self.ledger.revisions().map(|(revision, _)| revision.clone()).collect();
+            self.jobs.spawn(job::learn(self.actor.clone(), self.revisions.known(), used));
+        }
+    }
+
+    fn learnt(&mut self, learnt: Result<Learnt, RegistryError>) {
+        self.is_learning = false;
+        let orchestration = &self.actor.orchestration;
+        match learnt.map(|learnt| self.revisions.learn(learnt)) {
+            Ok(Some(Change { came, went })) => {
+                tracing::info!(%orchestration, revision = %self.revisions.current(), ?came, ?went, "another revision is current");
+                self.perform(vec![Act::Provision(came)]);
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%orchestration, "the registry cannot be read: {error}"),
+        }
+    }
+
+    /// What the sweep found. Only consumers that are needed are missed.
+    fn looked(&mut self, mut consumers: Consumers) {
+        let needed = self.revisions.needed(&self.ledger);
+        if self.may_act() {
+            for agent in self.revisions.retiring(&needed, &consumers, self.now_ms) {
+                self.jobs.spawn(job::retire(self.actor.clone(), agent));
+            }
+        }
+        consumers.retain(|agent, _| needed.agents.contains(agent));
+        self.act(&consumers);
     }
 
     fn act(&mut self, consumers: &Consumers) {
@@ -330,7 +387,7 @@ impl Driver {
                 }
                 Act::Ask(question) => drop(self.jobs.spawn(job::ask(self.actor.clone(), question))),
                 Act::Provision(agents) => {
-                    let plan = self.config.plan(self.actor.orchestration.clone(), agents.into_iter().collect());
+                    let plan = self.config.plan(self.actor.orchestration.clone(), agents);
                     self.jobs.spawn(job::provision(self.actor.clone(), plan));
                 }
             }
@@ -341,8 +398,9 @@ impl Driver {
     fn go_on(&mut self) {
         let may_act = self.may_act();
         match (std::mem::replace(&mut self.acted, may_act), may_act) {
-            // Nobody knows what the one before has forwarded.
+            // Nobody knows what the one before has forwarded, or made.
             (false, true) => {
+                self.revisions.doubt();
                 let gateways: Vec<_> = self.ledger.waiting_gateways().cloned().collect();
                 gateways.iter().for_each(|gateway| self.outbox.renew(gateway, &self.ledger));
             }

@@ -1,9 +1,11 @@
 //! Whole coordinators over the broker in memory. The clock is paused: waiting takes no time, and hours pass in a moment.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use futures::stream::BoxStream;
 use journal::memory::{Faults, Memory};
+use journal::registry;
 use journal::{Append, Bus, Delivery, Follow, Journal, Plan, Provision, Scope, Start, Store, WorkItem, WorkSource, load};
 use protocol::brief::Fixed;
 use protocol::builder::AgentDef;
@@ -13,7 +15,7 @@ use protocol::ids::OrchestrationName;
 use protocol::manifest::{LimitsSpec, ModelSpec};
 use protocol::orchestration::Orchestration;
 use protocol::presence::{HoldsAnswer, HoldsQuestion};
-use protocol::query::{Answer, ForwardedRequest, ListQuery, Listed, ShowQuery, Shown, Status, verb};
+use protocol::query::{Answer, ForwardedRequest, ListQuery, Listed, Registered, ShowQuery, Shown, Status, verb};
 use protocol::subject;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -43,8 +45,11 @@ struct Running {
 
 impl Running {
     fn start(memory: &Memory, id: &str, attempts: u32) -> Self {
+        Self::start_with(memory, id, Config::new(vec![Served::Definition(Box::new(definition(attempts)))]))
+    }
+
+    fn start_with(memory: &Memory, id: &str, config: Config) -> Self {
         let (connection, stop) = (memory.client(), CancellationToken::new());
-        let config = Config::new(vec![Served::Definition(Box::new(definition(attempts)))]);
         let coordinator = Coordinator::new(Arc::new(connection.clone()), process(id), config);
         let ready = coordinator.ready();
         Self { connection, ready, task: tokio::spawn(coordinator.run(stop.clone())), stop }
@@ -383,6 +388,117 @@ async fn a_consumer_that_was_deleted_is_made_again() {
     memory.delete_consumer(&name(), &agent("refund"));
     sleep(Duration::from_secs(7)).await;
     assert!(memory.consumer_state(&name(), &agent("refund")).await.unwrap().is_some());
+}
+
+fn retired() -> Orchestration {
+    let triage = AgentDef::new("triage").description("Triages.");
+    let builder = Orchestration::builder("support").model("default", ModelSpec::openai("gpt-5-mini"));
+    builder.agent(&triage).start_with(&triage).build().unwrap().orchestration
+}
+
+async fn has_consumer(memory: &Memory, name: &str) -> bool {
+    memory.consumer_state(&self::name(), &agent(name)).await.unwrap().is_some()
+}
+
+/// An opening on a revision.
+async fn open_on(memory: &Memory, id: &str, definition: &Orchestration) {
+    let (class, from, events) = opened("triage");
+    let id_of_entry = protocol::ids::EntryId::of_request(&conversation(id), "0");
+    let revision = definition.revision().clone();
+    let draft = protocol::conversation::Draft { class, from, id: id_of_entry, process: process("gw-1"), revision, events, trace: None };
+    let prepared = Conversation::empty(name(), conversation(id)).prepare_opening(draft, Fixed::default()).unwrap();
+    assert!(matches!(memory.append(&prepared).await, Append::Appended(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_revision_brings_agents_and_lets_others_retire_once_nothing_open_needs_them() {
+    let memory = broker().await;
+    let definitions = Sender::new(Arc::new(definition(5)));
+    let config = Config::new(vec![Served::Followed(definitions.subscribe())]);
+    let _running = Running::start_with(&memory, "k-1", config).ready().await;
+    open_on(&memory, "c1", &definition(5)).await;
+
+    definitions.send_replace(Arc::new(retired()));
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(registry::current(&memory, &name()).await.as_ref(), Ok(retired().revision()));
+    sleep(Duration::from_mins(2)).await;
+    assert!(has_consumer(&memory, "refund").await, "a conversation may still be handed to it");
+    let shown: Registered = ask(&memory, verb::REVISIONS, &()).await;
+    assert_eq!(shown.revisions.iter().map(|shown| (shown.state(), shown.open)).collect::<Vec<_>>(), [("current", 0), ("in use", 1)]);
+
+    write(&memory, "c1", completed("triage"), &Fixed::default()).await;
+    sleep(Duration::from_secs(4)).await;
+    assert!(has_consumer(&memory, "refund").await, "a caller may still take the old revision for the current one");
+    sleep(Duration::from_secs(12)).await;
+    assert!(!has_consumer(&memory, "refund").await && has_consumer(&memory, "triage").await);
+
+    // Somebody had it in memory all the same: as if nobody had retired.
+    open_on(&memory, "late", &definition(5)).await;
+    write(&memory, "late", transferred("triage", "refund"), &Fixed::default()).await;
+    sleep(Duration::from_secs(7)).await;
+    let mut source = memory.work(&name(), &agent("refund")).await.unwrap();
+    assert!(source.next(1).await.unwrap().stored.subject.contains(".late."));
+
+    definitions.send_replace(Arc::new(definition(5)));
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(registry::current(&memory, &name()).await.as_ref(), Ok(definition(5).revision()), "and back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_registers_the_leader_makes_what_the_new_agents_need() {
+    let memory = Memory::new();
+    memory.provision(&Plan::new(name(), vec![agent("triage")])).await.unwrap();
+    registry::register(&memory, &retired()).await.unwrap();
+    let _running = Running::start_with(&memory, "k-1", Config::new(vec![Served::Registered(name())])).ready().await;
+    assert!(!has_consumer(&memory, "refund").await);
+    registry::register(&memory, &definition(5)).await.unwrap();
+    sleep(Duration::from_secs(3)).await;
+    assert!(has_consumer(&memory, "refund").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_undoes_no_registration_and_a_change_made_meanwhile_counts() {
+    let memory = broker().await;
+    Running::start(&memory, "k-1", 5).ready().await.stop().await;
+    registry::register(&memory, &retired()).await.unwrap();
+    let current = async || registry::current(&memory, &name()).await.unwrap();
+    // The same definition as before: it was declared once.
+    Running::start(&memory, "k-1", 5).ready().await.stop().await;
+    assert_eq!(&current().await, retired().revision());
+    // Another one, then the first again: a way back.
+    Running::start(&memory, "k-1", 7).ready().await.stop().await;
+    assert_eq!(&current().await, definition(7).revision());
+    Running::start(&memory, "k-1", 5).ready().await.stop().await;
+    assert_eq!(&current().await, definition(5).revision());
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_coordinators_with_different_files_do_not_fight() {
+    let memory = broker().await;
+    let (old, new) = (Running::start(&memory, "k-1", 5).ready().await, Running::start(&memory, "k-2", 7).ready().await);
+    let mut seen = BTreeSet::new();
+    for _ in 0..60 {
+        sleep(Duration::from_secs(1)).await;
+        seen.insert(registry::current(&memory, &name()).await.unwrap());
+    }
+    assert_eq!(seen, [definition(7).revision().clone()].into());
+    old.stop().await;
+    new.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_could_not_be_registered_is_registered_later() {
+    let memory = broker().await;
+    let definitions = Sender::new(Arc::new(definition(5)));
+    let config = Config::new(vec![Served::Followed(definitions.subscribe())]);
+    let running = Running::start_with(&memory, "k-1", config).ready().await;
+    running.connection.disconnect();
+    definitions.send_replace(Arc::new(retired()));
+    sleep(Duration::from_mins(1)).await;
+    assert_eq!(registry::current(&memory, &name()).await.as_ref(), Ok(definition(5).revision()));
+    running.connection.reconnect();
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(registry::current(&memory, &name()).await.as_ref(), Ok(retired().revision()));
 }
 
 #[tokio::test(start_paused = true)]

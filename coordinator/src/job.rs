@@ -1,12 +1,14 @@
 //! What a driver does not wait for: requests to the broker and to workers that come back as a [`Done`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use journal::{ConsumerState, Plan, RequestError, StoreError};
-use protocol::ids::{AgentName, ConversationId, ProcessId, Seq};
+use journal::registry::{self, RegistryError};
+use journal::{ConsumerState, Plan, ProvisionError, RequestError, Shared, StoreError};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, ProcessId, Revision, Seq};
+use protocol::orchestration::Orchestration;
 use protocol::presence::{HoldsAnswer, HoldsQuestion};
 use protocol::query::ForwardedRequest;
 use protocol::subject;
@@ -15,6 +17,7 @@ use crate::act::{ActError, Acted, Actor};
 use crate::checkpoint::{self, CheckpointError, Rows};
 use crate::forward;
 use crate::presence::{PROBE_TIMEOUT, Probe};
+use crate::revisions::{Known, Learnt};
 use crate::watch::{Proposal, Question};
 
 /// How long workers may take to say what they hold: those who have not are asked again, for longer.
@@ -47,10 +50,22 @@ pub(crate) enum Done {
         is_there: bool,
     },
     Provisioned,
+    Learnt(Result<Learnt, RegistryError>),
+    Declared(Result<Revision, DeclareError>),
+    Retired,
     Stored {
         seq: Seq,
         stored: Result<(), CheckpointError>,
     },
+}
+
+/// Why a definition could not be declared.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DeclareError {
+    #[error(transparent)]
+    Provision(#[from] ProvisionError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }
 
 pub(crate) async fn tick(actor: Arc<Actor>) -> Done {
@@ -116,10 +131,68 @@ pub(crate) async fn forward(actor: Arc<Actor>, gateway: ProcessId, request: Forw
 
 pub(crate) async fn provision(actor: Arc<Actor>, plan: Plan) -> Done {
     match actor.broker.provision(&plan).await {
-        Ok(provisioned) => tracing::warn!(orchestration = %plan.orchestration, created = ?provisioned.created, "something was missing"),
+        Ok(provisioned) => tracing::info!(orchestration = %plan.orchestration, created = ?provisioned.created, "made what was missing"),
         Err(error) => tracing::error!(orchestration = %plan.orchestration, "{error}"),
     }
     Done::Provisioned
+}
+
+/// Which revision is current, and revisions that are not known yet: all of them, once anything new is among those `used`.
+pub(crate) async fn learn(actor: Arc<Actor>, known: BTreeSet<Revision>, used: Vec<Revision>) -> Done {
+    Done::Learnt(registered(&actor.broker, &actor.orchestration, &known, used).await)
+}
+
+pub(crate) async fn registered(
+    broker: &Shared,
+    orchestration: &OrchestrationName,
+    known: &BTreeSet<Revision>,
+    used: Vec<Revision>,
+) -> Result<Learnt, RegistryError> {
+    let current = registry::current(&**broker, orchestration).await?;
+    let mut unknown: BTreeSet<_> = used.into_iter().chain([current.clone()]).filter(|revision| !known.contains(revision)).collect();
+    if !unknown.is_empty() {
+        let registered = registry::revisions(&**broker, orchestration).await?;
+        unknown.extend(registered.into_iter().filter(|revision| !known.contains(revision)));
+    }
+    let mut revisions = BTreeMap::new();
+    for revision in unknown {
+        let read = match registry::registered(&**broker, orchestration, &revision).await {
+            Ok((number, definition)) => Known { number, agents: Some(definition.agents().map(|agent| agent.name.clone()).collect()) },
+            Err(RegistryError::Store(error)) => return Err(error.into()),
+            Err(error @ (RegistryError::Missing { .. } | RegistryError::Unreadable { .. })) => {
+                tracing::warn!(%orchestration, "{error}; no agent retires while a conversation runs on it");
+                Known { number: 0, agents: None }
+            }
+        };
+        revisions.insert(revision, read);
+    }
+    Ok(Learnt { current, revisions })
+}
+
+/// Declares a definition, once its agents have consumers. Another coordinator, with the same file, may have been faster, and
+/// yet another definition may be current since.
+pub(crate) async fn declare(actor: Arc<Actor>, plan: Plan, definition: Arc<Orchestration>) -> Done {
+    let declared = async {
+        if registry::is_declared(&*actor.broker, &definition).await? {
+            return Ok(definition.revision().clone());
+        }
+        let provisioned = actor.broker.provision(&plan).await?;
+        let before = registry::declare(&*actor.broker, &definition).await?;
+        let (orchestration, revision, created) = (&actor.orchestration, definition.revision(), provisioned.created);
+        tracing::info!(%orchestration, ?before, %revision, ?created, "the definition has changed: registered");
+        Ok(revision.clone())
+    };
+    Done::Declared(declared.await)
+}
+
+pub(crate) async fn retire(actor: Arc<Actor>, agent: AgentName) -> Done {
+    let orchestration = &actor.orchestration;
+    match actor.broker.retire(orchestration, &agent).await {
+        Ok(true) => tracing::info!(%orchestration, %agent, "retired: no revision in use has it, and its consumer is deleted"),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(%orchestration, %agent, "it cannot retire: {error}"),
+    }
+    Done::Retired
 }
 
 pub(crate) async fn store(actor: Arc<Actor>, seq: Seq, rows: Rows) -> Done {

@@ -2,6 +2,7 @@
 //! answered from indexes, and nothing is ever asked of a clock. It may be behind the journal, so nothing is *decided* here.
 
 use std::borrow::Cow;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -149,6 +150,8 @@ pub struct Ledger {
     waiting: BTreeMap<ProcessId, BTreeSet<ConversationId>>,
     /// Conversations that are over, by when they ended.
     ended: BTreeSet<(u64, ConversationId)>,
+    /// How many open conversations run on each revision.
+    used: BTreeMap<Revision, usize>,
     owners: BTreeSet<AgentName>,
     revisions: BTreeSet<Revision>,
 }
@@ -210,6 +213,9 @@ impl Ledger {
     }
 
     fn index(&mut self, id: &ConversationId, row: &Row) {
+        if !row.brief.phase.is_ended() {
+            *self.used.entry(row.revision.clone()).or_default() += 1;
+        }
         if let Some((at_ms, _)) = row.deadline() {
             self.deadlines.insert((at_ms, id.clone()));
         }
@@ -228,6 +234,14 @@ impl Ledger {
     }
 
     fn unindex(&mut self, id: &ConversationId, row: &Row) {
+        if !row.brief.phase.is_ended()
+            && let Entry::Occupied(mut used) = self.used.entry(row.revision.clone())
+        {
+            *used.get_mut() -= 1;
+            if *used.get() == 0 {
+                used.remove();
+            }
+        }
         if let Some((at_ms, _)) = row.deadline() {
             self.deadlines.remove(&(at_ms, id.clone()));
         }
@@ -280,6 +294,11 @@ impl Ledger {
     pub fn delivered(&self, agent: &AgentName, delivered: Seq) -> impl Iterator<Item = (&ConversationId, &Row)> {
         let working = self.working.get(agent).into_iter().flatten();
         working.take_while(move |(item, _)| *item <= delivered).filter_map(|(_, id)| Some((id, self.row(id)?)))
+    }
+
+    /// Revisions that open conversations run on, and how many do.
+    pub fn revisions(&self) -> impl Iterator<Item = (&Revision, usize)> {
+        self.used.iter().map(|(revision, open)| (revision, *open))
     }
 
     /// Agents that must act somewhere.

@@ -9,9 +9,11 @@ pub mod lease;
 pub mod ledger;
 pub mod presence;
 pub mod query;
+pub mod revisions;
 pub mod watch;
 
 mod act;
+mod declare;
 mod driver;
 mod input;
 mod job;
@@ -19,6 +21,7 @@ mod start;
 #[cfg(test)]
 mod story;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -34,18 +37,31 @@ use tokio_util::sync::CancellationToken;
 /// An orchestration to coordinate.
 #[derive(Clone, Debug)]
 pub enum Served {
-    /// By its definition, which is registered and becomes the current one.
+    /// By its definition. It is registered and becomes the current one, unless a coordinator has done so already and another
+    /// one was registered since: a restart undoes nothing.
     Definition(Box<Orchestration>),
+    /// By the definition that this holds, and by every other one that it comes to hold: see [`journal::registry::declare`].
+    Followed(Receiver<Arc<Orchestration>>),
     /// By its name; its current definition is registered already.
     Registered(OrchestrationName),
 }
 
 impl Served {
     /// Its name.
-    pub fn name(&self) -> &OrchestrationName {
+    pub fn name(&self) -> OrchestrationName {
         match self {
-            Self::Definition(definition) => definition.name(),
-            Self::Registered(name) => name,
+            Self::Definition(definition) => definition.name().clone(),
+            Self::Followed(definitions) => definitions.borrow().name().clone(),
+            Self::Registered(name) => name.clone(),
+        }
+    }
+
+    /// What to keep to, if there is anything.
+    fn definition(&self) -> Option<Arc<Orchestration>> {
+        match self {
+            Self::Definition(definition) => Some(Arc::new((**definition).clone())),
+            Self::Followed(definitions) => Some(Arc::clone(&definitions.borrow())),
+            Self::Registered(_) => None,
         }
     }
 }
@@ -68,6 +84,9 @@ pub struct Config {
     pub lease: Duration,
     /// How long ended conversations are still listed.
     pub ended_kept: Duration,
+    /// How long an agent keeps its consumer after nothing needs it any more: longer than callers believe an old revision to
+    /// be the current one.
+    pub retire_after: Duration,
     /// The ledger is stored no more often than this.
     pub checkpoint_every: Duration,
 }
@@ -83,12 +102,14 @@ impl Config {
             reconnect_pause_max: RECONNECT_DELAY_MAX,
             lease: Duration::from_secs(3),
             ended_kept: Duration::from_mins(10),
+            retire_after: Duration::from_secs(5),
             checkpoint_every: Duration::from_secs(30),
         }
     }
 
     /// What an orchestration needs of the broker.
-    fn plan(&self, orchestration: OrchestrationName, agents: Vec<AgentName>) -> Plan {
+    fn plan(&self, orchestration: OrchestrationName, agents: impl IntoIterator<Item = AgentName>) -> Plan {
+        let agents = agents.into_iter().collect();
         Plan { replicas: self.replicas, bytes_max: self.bytes_max, ack_wait: self.ack_wait, ..Plan::new(orchestration, agents) }
     }
 }

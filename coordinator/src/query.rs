@@ -10,15 +10,18 @@ use serde::de::DeserializeOwned;
 
 use crate::ledger::{Ledger, Row};
 use crate::presence::Presence;
+use crate::revisions::Revisions;
 
 /// The verbs that are answered.
-pub const VERBS: [&str; 3] = [verb::SHOW, verb::LIST, verb::STATUS];
+pub const VERBS: [&str; 4] = [verb::SHOW, verb::LIST, verb::STATUS, verb::REVISIONS];
 
 /// What answers are made from.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
     /// The conversations.
     pub ledger: &'a Ledger,
+    /// The revisions.
+    pub revisions: &'a Revisions,
     /// The workers.
     pub presence: &'a Presence,
     /// Who answers.
@@ -36,6 +39,7 @@ impl View<'_> {
             verb::SHOW => reply(question, |query: ShowQuery| self.show(&query)),
             verb::LIST => reply(question, |query: ListQuery| Answer::Ok(self.list(&query))),
             verb::STATUS => json(&Answer::Ok(self.status())),
+            verb::REVISIONS => json(&Answer::Ok(self.revisions.shown(self.ledger))),
             _ => json(&Answer::<()>::Invalid(format!("the coordinator knows {VERBS:?}, not {verb:?}"))),
         }
     }

@@ -1,18 +1,31 @@
 use std::time::Duration;
 
 use protocol::brief::{Fixed, Phase};
+use protocol::query::{Registered, RevisionShown};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::*;
+use crate::revisions::{Known, Learnt};
 use crate::story::{START_MS, Story, agent, asked, beat, completed, conversation, opened, process, transferred};
+
+const KNOWN: Known = Known { number: 1, agents: None };
 
 /// What is answered to a question in JSON.
 fn ask<T: DeserializeOwned>(story: &Story, verb: &str, question: &[u8]) -> Answer<T> {
     let mut presence = Presence::new(Duration::from_secs(6), 8);
     presence.heard(beat("w-1", "triage"), Duration::ZERO);
     let process = process("coordinator-1");
-    let view = View { ledger: &story.ledger, presence: &presence, process: &process, is_leader: true, now_ms: story.now_ms };
+    let learnt = Learnt { current: crate::story::revision(), revisions: [(crate::story::revision(), KNOWN)].into() };
+    let revisions = Revisions::new(learnt, 5000);
+    let view = View {
+        ledger: &story.ledger,
+        revisions: &revisions,
+        presence: &presence,
+        process: &process,
+        is_leader: true,
+        now_ms: story.now_ms,
+    };
     serde_json::from_slice(&view.answer(verb, question)).unwrap()
 }
 
@@ -98,4 +111,11 @@ fn what_cannot_be_understood_is_said_to_be_so() {
     for (verb, question) in [(verb::SHOW, &b"{}"[..]), (verb::SHOW, b"["), (verb::LIST, br#"{"phase":"odd"}"#), ("dance", b"{}")] {
         assert!(matches!(ask::<serde_json::Value>(&story, verb, question), Answer::Invalid(_)), "{verb}");
     }
+}
+
+#[test]
+fn revisions_are_counted() {
+    let Answer::Ok(registered) = ask::<Registered>(&story(), verb::REVISIONS, b"") else { panic!("no revisions") };
+    let shown = RevisionShown { revision: crate::story::revision(), is_current: true, open: 3, agents: vec![] };
+    assert_eq!(registered, Registered { revisions: vec![shown], total: 1 });
 }

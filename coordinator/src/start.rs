@@ -1,12 +1,14 @@
 //! One orchestration from provisioning to the end: warnings in words, the ledger from its checkpoint, the lease beside it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use journal::registry::{self, RegistryError};
 use journal::service::{Endpoint, Service};
 use journal::{ProvisionError, Provisioned, Shared, StoreError};
-use protocol::ids::{AgentName, OrchestrationName, ProcessId};
+use protocol::ids::{OrchestrationName, ProcessId};
+use protocol::orchestration::Orchestration;
 use protocol::subject;
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -14,15 +16,25 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::act::Actor;
+use crate::declare::Declaring;
 use crate::driver::Driver;
 use crate::input::QUEUE;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
 use crate::query::VERBS;
-use crate::{Config, CoordinatorError, Served, checkpoint};
+use crate::revisions::Learnt;
+use crate::{Config, CoordinatorError, Served, checkpoint, job};
 
 /// Between two attempts at a broker that does not answer, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// What a driver begins with.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) ledger: Ledger,
+    pub(crate) learnt: Learnt,
+    pub(crate) declaring: Declaring,
+}
 
 pub(crate) async fn serve(
     broker: Shared,
@@ -32,12 +44,13 @@ pub(crate) async fn serve(
     ready: watch::Sender<bool>,
     stop: CancellationToken,
 ) -> Result<(), CoordinatorError> {
-    let name = served.name().clone();
-    let (agents, ledger) = tokio::select! {
+    let name = served.name();
+    let begun = tokio::select! {
         begun = begin(&broker, &config, &served) => begun?,
         () = stop.cancelled() => return Ok(()),
     };
-    tracing::info!(orchestration = %name, %process, seq = %ledger.seq(), open = ledger.open_count(), "coordinating");
+    let Begun { ledger, learnt, .. } = &begun;
+    tracing::info!(orchestration = %name, %process, revision = %learnt.current, seq = %ledger.seq(), open = ledger.open_count(), "coordinating");
     let (leads, is_leader) = watch::channel(false);
     let resign = CancellationToken::new();
     let lease = Lease::new(broker.clone(), name.clone(), process.clone(), config.lease);
@@ -45,7 +58,7 @@ pub(crate) async fn serve(
     let standing = AbortOnDropHandle::new(tokio::spawn(lease.stand(leads, resign.clone())));
     let _registered = AbortOnDropHandle::new(tokio::spawn(register(broker.clone(), name.clone(), process.clone())));
     let actor = Arc::new(Actor::new(broker, name, process));
-    let coordinated = Driver::new(actor, config, agents, ledger, is_leader).run(ready, stop).await;
+    let coordinated = Driver::new(actor, config, begun, is_leader).run(ready, stop).await;
     resign.cancel();
     standing.await?;
     Ok(coordinated?)
@@ -69,7 +82,7 @@ async fn register(broker: Shared, orchestration: OrchestrationName, process: Pro
 }
 
 /// Provisions and restores, for as long as the broker is merely away.
-async fn begin(broker: &Shared, config: &Config, served: &Served) -> Result<(Vec<AgentName>, Ledger), CoordinatorError> {
+async fn begin(broker: &Shared, config: &Config, served: &Served) -> Result<Begun, CoordinatorError> {
     let mut pause = Duration::from_millis(100);
     loop {
         match try_begin(broker, config, served).await {
@@ -84,45 +97,66 @@ async fn begin(broker: &Shared, config: &Config, served: &Served) -> Result<(Vec
     }
 }
 
-async fn try_begin(broker: &Shared, config: &Config, served: &Served) -> Result<(Vec<AgentName>, Ledger), CoordinatorError> {
-    let agents = prepare(broker, config, served).await?;
+async fn try_begin(broker: &Shared, config: &Config, served: &Served) -> Result<Begun, CoordinatorError> {
+    let orchestration = served.name();
+    let registry_error = |error| CoordinatorError::Registry { orchestration: orchestration.clone(), error };
+    let definition = served.definition();
+    prepare(broker, config, &orchestration, definition.as_deref()).await?;
+    let learnt = job::registered(broker, &orchestration, &BTreeSet::new(), Vec::new()).await.map_err(registry_error)?;
     let ended_kept_ms = u64::try_from(config.ended_kept.as_millis()).unwrap_or(u64::MAX);
-    Ok((agents, restore(broker, served, ended_kept_ms).await?))
+    let ledger = restore(broker, &orchestration, ended_kept_ms).await.map_err(|error| registry_error(error.into()))?;
+    let declaring = Declaring::new(served, definition.map(|definition| definition.revision().clone()));
+    Ok(Begun { ledger, learnt, declaring })
 }
 
-/// Makes what the orchestration needs, registers its definition, and names its agents.
-async fn prepare(broker: &Shared, config: &Config, served: &Served) -> Result<Vec<AgentName>, CoordinatorError> {
-    let orchestration = served.name().clone();
+/// Makes what the orchestration needs, and registers its definition, unless a coordinator has done that before: another one
+/// may be current since, and this process has started with what it had.
+async fn prepare(
+    broker: &Shared,
+    config: &Config,
+    orchestration: &OrchestrationName,
+    definition: Option<&Orchestration>,
+) -> Result<(), CoordinatorError> {
     let registry_error = |error| CoordinatorError::Registry { orchestration: orchestration.clone(), error };
-    let definition = match served {
-        Served::Definition(definition) => definition.clone(),
-        Served::Registered(name) => {
-            let revision = registry::current(&**broker, name).await.map_err(registry_error)?;
-            Box::new(registry::definition(&**broker, name, &revision).await.map_err(registry_error)?)
+    let is_new = match definition {
+        Some(definition) => !is_declared(broker, definition).await.map_err(registry_error)?,
+        None => false,
+    };
+    let current = match definition {
+        Some(definition) if is_new => definition.clone(),
+        _ => {
+            let revision = registry::current(&**broker, orchestration).await.map_err(registry_error)?;
+            registry::definition(&**broker, orchestration, &revision).await.map_err(registry_error)?
         }
     };
-    let agents: Vec<_> = definition.agents().map(|agent| agent.name.clone()).collect();
-    let provisioned = broker.provision(&config.plan(orchestration.clone(), agents.clone())).await;
-    let provisioned = provisioned.map_err(|error| CoordinatorError::Provision { orchestration: orchestration.clone(), error })?;
-    say(served, &provisioned);
-    if matches!(served, Served::Definition(_)) {
-        registry::register(&**broker, &definition).await.map_err(registry_error)?;
+    let provisioned = broker.provision(&config.plan(orchestration.clone(), current.agents().map(|agent| agent.name.clone()))).await;
+    say(orchestration, &provisioned.map_err(|error| CoordinatorError::Provision { orchestration: orchestration.clone(), error })?);
+    if is_new {
+        registry::declare(&**broker, &current).await.map_err(registry_error)?;
+    } else if let Some(definition) = definition.filter(|definition| definition.revision() != current.revision()) {
+        let (own, current) = (definition.revision(), current.revision());
+        tracing::warn!(%orchestration, %own, %current, "another revision was registered since this definition was: it stays the current one");
     }
-    Ok(agents)
+    Ok(())
 }
 
-fn say(served: &Served, provisioned: &Provisioned) {
-    let orchestration = served.name();
+/// Where nothing is provisioned yet, nothing is declared.
+async fn is_declared(broker: &Shared, definition: &Orchestration) -> Result<bool, RegistryError> {
+    match registry::is_declared(&**broker, definition).await {
+        Err(RegistryError::Store(StoreError::Missing(_))) => Ok(false),
+        known => known,
+    }
+}
+
+fn say(orchestration: &OrchestrationName, provisioned: &Provisioned) {
     tracing::info!(%orchestration, created = ?provisioned.created, durable = provisioned.is_durable, "provisioned");
     for warning in &provisioned.warnings {
         tracing::warn!(%orchestration, "{warning}");
     }
 }
 
-async fn restore(broker: &Shared, served: &Served, ended_kept_ms: u64) -> Result<Ledger, CoordinatorError> {
-    let loaded = checkpoint::load(&**broker, served.name()).await;
-    let error = |error: StoreError| CoordinatorError::Registry { orchestration: served.name().clone(), error: error.into() };
-    Ok(match loaded.map_err(error)? {
+async fn restore(broker: &Shared, orchestration: &OrchestrationName, ended_kept_ms: u64) -> Result<Ledger, StoreError> {
+    Ok(match checkpoint::load(&**broker, orchestration).await? {
         Some((seq, rows)) => Ledger::restore(ended_kept_ms, seq, rows),
         None => Ledger::new(ended_kept_ms),
     })

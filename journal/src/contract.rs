@@ -138,6 +138,8 @@ macro_rules! contract_tests {
             a_further_agent_gets_its_consumer,
             what_is_missing_is_reported_by_those_who_only_verify,
             what_differs_is_refused_and_left_alone,
+            an_agent_that_retires_loses_its_consumer_and_nothing_else,
+            nobody_retires_where_nothing_is_provisioned,
         ]);
     };
     (@ $fresh:ident, $options:tt, $module:ident, [$($case:ident),* $(,)?]) => {

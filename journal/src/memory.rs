@@ -169,13 +169,14 @@ impl Memory {
         Ok(append.unwrap_or_else(|| Append::Refused(Refusal::Other("there is no such stream".to_owned()))))
     }
 
-    /// Deletes an agent's consumer, as a mistaken operator would. Provisioning creates it anew, and it then delivers
-    /// from the oldest work item on, counted as for the first time.
-    pub fn delete_consumer(&self, orchestration: &OrchestrationName, agent: &AgentName) {
+    /// Deletes an agent's consumer, as a mistaken operator would, whatever the faults; whether there was one. Provisioning
+    /// creates it anew, and it then delivers from the oldest work item on, counted as for the first time.
+    pub fn delete_consumer(&self, orchestration: &OrchestrationName, agent: &AgentName) -> bool {
         let deleted = self.with_stream(orchestration, |stream, _| stream.consumers.remove(agent)).flatten();
-        if let Some(consumer) = deleted {
+        if let Some(consumer) = &deleted {
             consumer.changed.notify_waiters();
         }
+        deleted.is_some()
     }
 
     /// The broker's clock, in milliseconds since the Unix epoch.

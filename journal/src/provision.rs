@@ -41,7 +41,8 @@ pub struct Provisioned {
     pub is_durable: bool,
 }
 
-/// Provisioning. Idempotent; it creates and verifies, and never changes or deletes what differs.
+/// Provisioning. Idempotent; it creates and verifies, and never changes or deletes what differs. Only an agent that is asked
+/// for by name loses its consumer.
 #[async_trait]
 pub trait Provision: Send + Sync + fmt::Debug {
     /// Creates what is missing and verifies the rest.
@@ -49,6 +50,10 @@ pub trait Provision: Send + Sync + fmt::Debug {
 
     /// Verifies only: for workers, which may not create anything.
     async fn verify(&self, plan: &Plan) -> Result<Provisioned, ProvisionError>;
+
+    /// Deletes an agent's consumer; whether there was one. The entries stay: provisioned again, the agent is offered every
+    /// work item from the oldest on, counted as for the first time, and its workers settle those that are long done.
+    async fn retire(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<bool, ProvisionError>;
 }
 
 /// Why the broker cannot serve the orchestration.

@@ -14,6 +14,8 @@ pub mod verb {
     pub const LIST: &str = "list";
     /// Nothing → [`super::Answer`] of [`super::Status`].
     pub const STATUS: &str = "status";
+    /// Nothing → [`super::Answer`] of [`super::Registered`].
+    pub const REVISIONS: &str = "revisions";
 }
 
 /// Conversations in one answer to a [`ListQuery`]: with briefs of several kilobytes it still fits into a message.
@@ -78,6 +80,40 @@ pub struct Listed {
     /// Those asked for.
     pub conversations: Vec<Shown>,
     /// How many there are in all that match.
+    pub total: usize,
+}
+
+/// A revision of the orchestration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevisionShown {
+    /// Which.
+    pub revision: Revision,
+    /// Whether new conversations begin on it.
+    pub is_current: bool,
+    /// Conversations that run on it and have not ended.
+    pub open: usize,
+    /// Its agents; none where the coordinator cannot read it.
+    pub agents: Vec<AgentName>,
+}
+
+impl RevisionShown {
+    /// `current`, `in use`, or `retired`: nothing open needs it any more.
+    pub const fn state(&self) -> &'static str {
+        match (self.is_current, self.open) {
+            (true, _) => "current",
+            (false, 0) => "retired",
+            (false, _) => "in use",
+        }
+    }
+}
+
+/// The revisions that were ever registered: the current one, those in use, the others, each the latest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// At most [`LISTED_MAX`] of them.
+    pub revisions: Vec<RevisionShown>,
+    /// How many there are in all.
     pub total: usize,
 }
 

@@ -9,7 +9,7 @@ use protocol::orchestration::Orchestration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Place, Runtime};
-use crate::args::{BrokerArgs, LogArgs, ProgramArgs, WorkerArgs};
+use crate::args::{BrokerArgs, LogArgs, ProgramArgs, ServedAgent, WorkerArgs};
 use crate::broker::signal::terminate;
 use crate::connect::process_id;
 use crate::{coordinator as coordinator_program, output, program, worker};
@@ -78,7 +78,8 @@ impl Runtime {
         let Arguments { form, memory, nats, log } = arguments;
         match form {
             Some(Form::Worker { agents, drain_secs, program }) => {
-                let orchestration = orchestration.name().clone();
+                let orchestration = Some(orchestration.name().clone());
+                let agents = agents.into_iter().map(|agent| ServedAgent { orchestration: None, agent }).collect();
                 let args = WorkerArgs { orchestration, agents, concurrency: None, drain_secs, program };
                 worker::command(args, functions, &log).await?;
                 Ok(None)

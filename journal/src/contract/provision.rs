@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Chat, LONG, agent, orchestration, plan, within};
-use crate::{Plan, ProvisionError, Shared};
+use crate::{Plan, ProvisionError, Shared, WorkError};
 
 /// Twice the same plan.
 pub async fn it_creates_what_is_missing_and_nothing_twice(broker: Shared) {
@@ -59,4 +59,32 @@ pub async fn what_differs_is_refused_and_left_alone(broker: Shared) {
         }
     }
     broker.verify(&plan(LONG)).await.unwrap();
+}
+
+/// Its entries stay; and when it is needed after all, its work is offered from the beginning.
+pub async fn an_agent_that_retires_loses_its_consumer_and_nothing_else(broker: Shared) {
+    broker.provision(&plan(LONG)).await.unwrap();
+    let mut chat = Chat::open(&broker, "c1").await;
+    let transferred = chat.transfer("refund").await;
+    let mut source = broker.work(&orchestration(), &agent("refund")).await.unwrap();
+    within("a work item", source.next(1)).await.unwrap().settle.ack().await;
+
+    assert_eq!(within("retiring", broker.retire(&orchestration(), &agent("refund"))).await, Ok(true));
+    assert_eq!(broker.consumer_state(&orchestration(), &agent("refund")).await, Ok(None));
+    assert!(broker.consumer_state(&orchestration(), &agent("triage")).await.unwrap().is_some());
+    assert_eq!(broker.retire(&orchestration(), &agent("refund")).await, Ok(false), "it is gone already");
+    let error = within("its source to end", source.next(1)).await.unwrap_err();
+    assert!(matches!(&error, WorkError::NoConsumer { consumer, .. } if consumer == "agent-refund"), "{error:?}");
+
+    let again = broker.provision(&plan(LONG)).await.unwrap();
+    assert!(matches!(&again.created[..], [created] if created.contains("agent-refund")), "{:?}", again.created);
+    let mut source = broker.work(&orchestration(), &agent("refund")).await.unwrap();
+    let item = within("the work item again", source.next(1)).await.unwrap();
+    transferred.assert_is(&item.stored);
+    assert_eq!(item.delivered, 1);
+}
+
+/// There is nothing to delete.
+pub async fn nobody_retires_where_nothing_is_provisioned(broker: Shared) {
+    assert_eq!(broker.retire(&orchestration(), &agent("refund")).await, Ok(false));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use protocol::ids::{AgentName, OrchestrationName};
 use protocol::subject;
 
 use super::consumer::Consumer;
@@ -29,6 +30,11 @@ impl Provision for Memory {
     async fn verify(&self, plan: &Plan) -> Result<Provisioned, ProvisionError> {
         self.request().await.map_err(ProvisionError::Unavailable)?;
         self.arrange(plan, Missing::Report)
+    }
+
+    async fn retire(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<bool, ProvisionError> {
+        self.request().await.map_err(ProvisionError::Unavailable)?;
+        Ok(self.delete_consumer(orchestration, agent))
     }
 }
 

@@ -185,6 +185,15 @@ impl Provision for Nats {
     async fn verify(&self, plan: &Plan) -> Result<Provisioned, ProvisionError> {
         self.ensure(plan, false).await
     }
+
+    async fn retire(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<bool, ProvisionError> {
+        let (stream, consumer) = (subject::stream(orchestration), subject::consumer(agent));
+        match self.link.api::<Json>(&format!("CONSUMER.DELETE.{stream}.{consumer}"), &json!({})).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is(code::CONSUMER_NOT_FOUND) || failure.is(code::STREAM_NOT_FOUND) => Ok(false),
+            Err(failure) => Err(self.link.explain(&failure)),
+        }
+    }
 }
 
 /// A stream or consumer: how it is asked for, made and told from others.
