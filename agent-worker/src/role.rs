@@ -93,18 +93,18 @@ fn names(agents: &[AgentName]) -> String {
 const KEPT_MAX: usize = 8;
 
 /// The roles that are kept, the one that was asked for last at the end.
-#[derive(Default)]
-struct Kept(VecDeque<(Revision, Arc<Role>)>);
+#[derive(Debug)]
+struct Kept<T>(VecDeque<(Revision, T)>);
 
-impl Kept {
-    fn get(&mut self, revision: &Revision) -> Option<Arc<Role>> {
+impl<T: Clone> Kept<T> {
+    fn get(&mut self, revision: &Revision) -> Option<T> {
         let place = self.0.iter().position(|(known, _)| known == revision)?;
         let (revision, role) = self.0.remove(place)?;
         self.0.push_back((revision, role.clone()));
         Some(role)
     }
 
-    fn put(&mut self, revision: &Revision, role: Arc<Role>) {
+    fn put(&mut self, revision: &Revision, role: T) {
         self.0.retain(|(known, _)| known != revision);
         self.0.push_back((revision.clone(), role));
         if self.0.len() > KEPT_MAX {
@@ -118,7 +118,7 @@ pub(crate) struct Roles {
     orchestration: OrchestrationName,
     agent: AgentName,
     means: Means,
-    kept: Mutex<Kept>,
+    kept: Mutex<Kept<Arc<Role>>>,
 }
 
 impl fmt::Debug for Roles {
@@ -129,7 +129,7 @@ impl fmt::Debug for Roles {
 
 impl Roles {
     pub(crate) fn new((orchestration, agent): (OrchestrationName, AgentName), means: Means) -> Self {
-        Self { orchestration, agent, means, kept: Mutex::default() }
+        Self { orchestration, agent, means, kept: Mutex::new(Kept(VecDeque::new())) }
     }
 
     /// The role under a revision, from the registry at first; made again where a server has other words for its tools.
@@ -153,7 +153,7 @@ impl Roles {
         Ok(role)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, Kept<Arc<Role>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -184,5 +184,24 @@ impl Roles {
             None => Err(RoleError::NoFilter { agent: self.agent.clone(), filter: name.clone(), has: has.keys().cloned().collect() }),
         };
         edges.filter_map(|edge| edge.filter.as_ref()).map(filter).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_that_nobody_asks_for_are_forgotten() {
+        let revision = |n: usize| Revision::of(&n.to_be_bytes());
+        let mut kept = Kept(VecDeque::new());
+        for n in 0..100 {
+            kept.put(&revision(n), n);
+            assert_eq!(kept.get(&revision(0)), Some(0), "it is asked for again and again");
+        }
+        let there: Vec<_> = (0..100).filter(|n| kept.get(&revision(*n)).is_some()).collect();
+        assert_eq!(there, [0, 93, 94, 95, 96, 97, 98, 99]);
+        kept.put(&revision(99), 990);
+        assert_eq!((kept.get(&revision(99)), kept.0.len()), (Some(990), KEPT_MAX), "made again, it takes its own place");
     }
 }

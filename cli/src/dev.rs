@@ -3,6 +3,7 @@
 pub mod child;
 mod crash;
 pub mod demo;
+mod follow;
 pub(crate) mod guard;
 pub mod system;
 pub mod table;
@@ -17,8 +18,9 @@ use protocol::ids::OrchestrationName;
 
 use crate::args::{DevArgs, LogArgs};
 use crate::dev::system::{Config, System};
+use crate::manifest::Followed;
 use crate::running::Running;
-use crate::{manifest, output, program};
+use crate::{connect, output, program};
 
 /// Takes a data directory for this process alone, for as long as the file is open.
 fn alone_in(data: &Path) -> anyhow::Result<File> {
@@ -42,7 +44,7 @@ fn alone_in(data: &Path) -> anyhow::Result<File> {
 
 pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let telemetry = program::telemetry(log, "dev", None, "dev", "warn")?;
-    let checked = manifest::load(&args.manifest)?;
+    let (checked, followed) = Followed::open(&args.manifest)?;
     let orchestration = checked.orchestration.name().clone();
     let desks: Vec<String> = checked.orchestration.desks().into_iter().map(str::to_owned).collect();
     let stop = program::stop_on_signal(false)?;
@@ -63,7 +65,7 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
         echoes: true,
         restarts: true,
     };
-    let system = System::start(config).await?;
+    let mut system = System::start(config).await?;
     Running { nats: system.url().to_owned(), orchestration: orchestration.clone(), http: format!("http://{http}/") }.write(&args.data)?;
     let ready = tokio::select! {
         ready = system.ready() => ready,
@@ -71,7 +73,8 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
     };
     if ready.is_ok() && !stop.is_cancelled() {
         say_where(&system, &orchestration, &args.data, &desks);
-        stop.cancelled().await;
+        let client = system.client(connect::process_id("dev")?).await?;
+        stop.run_until_cancelled(follow::follow(&mut system, followed, &client)).await;
     }
     output::note("stopping …");
     system.stop().await;

@@ -13,7 +13,7 @@ use crate::args::{LogArgs, ServedAgent, WorkerArgs};
 use crate::{connect, health, program};
 
 pub(crate) async fn command(args: WorkerArgs, functions: Functions, log: &LogArgs) -> anyhow::Result<ExitCode> {
-    let agents = served(args.orchestration, args.agents)?;
+    let agents = served(args.orchestration.as_ref(), args.agents)?;
     let service = match agents.as_slice() {
         [(_, agent)] => agent.to_string(),
         _ => "worker".to_owned(),
@@ -53,8 +53,8 @@ pub(crate) async fn command(args: WorkerArgs, functions: Functions, log: &LogArg
 }
 
 /// Every agent with its orchestration.
-fn served(orchestration: Option<OrchestrationName>, agents: Vec<ServedAgent>) -> anyhow::Result<Vec<(OrchestrationName, AgentName)>> {
-    let whole = |ServedAgent { orchestration: own, agent }: ServedAgent| match own.or_else(|| orchestration.clone()) {
+fn served(orchestration: Option<&OrchestrationName>, agents: Vec<ServedAgent>) -> anyhow::Result<Vec<(OrchestrationName, AgentName)>> {
+    let whole = |ServedAgent { orchestration: own, agent }: ServedAgent| match own.or_else(|| orchestration.cloned()) {
         Some(orchestration) => Ok((orchestration, agent)),
         None => anyhow::bail!("of which orchestration is {agent}? Name it with --orchestration, or the agent as <orchestration>/{agent}"),
     };

@@ -319,7 +319,7 @@ fn work(cells: &mut Cells) {
         });
         let create = format!("$JS.API.CONSUMER.CREATE.baton-support.agent-{agent}.baton.support.c.*.*.to.{agent}.>");
         publish(cells, create, |role| role == Role::Coordinator);
-        publish(cells, format!("$JS.API.CONSUMER.DELETE.baton-support.agent-{agent}"), |_| false);
+        publish(cells, format!("$JS.API.CONSUMER.DELETE.baton-support.agent-{agent}"), |role| role == Role::Coordinator);
         publish(cells, format!("$JS.API.CONSUMER.PAUSE.baton-support.agent-{agent}"), |_| false);
         publish(cells, format!("baton.support.beat.{agent}.{agent}-1"), is_its_worker);
         publish(cells, format!("baton.support.beat.{agent}.{agent}-2"), |_| false);

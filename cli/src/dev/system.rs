@@ -1,6 +1,6 @@
 //! A broker, a coordinator, a gateway and workers as one thing that is started, watched and stopped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,8 +62,10 @@ pub struct System {
     url: String,
     http: Option<SocketAddr>,
     table: Table,
-    agents: BTreeSet<AgentName>,
-    orchestration: Orchestration,
+    executable: PathBuf,
+    config: Config,
+    /// What stops the workers of each agent.
+    workers: BTreeMap<AgentName, CancellationToken>,
     announcements: BTreeSet<String>,
     logs: PathBuf,
     programs: Group,
@@ -100,54 +102,102 @@ impl System {
         std::fs::create_dir_all(&logs).with_context(|| format!("{} cannot be made", logs.display()))?;
         let executable = std::env::current_exe().context("this program cannot be found again")?;
         let server = start_broker(&config, &data).await?;
-        let system = Self {
+        let mut system = Self {
             url: server.url().to_owned(),
             http: config.http,
             table: Table::default(),
-            agents: config.orchestration.agents().map(|agent| agent.name.clone()).collect(),
-            orchestration: config.orchestration.clone(),
+            executable,
+            config,
+            workers: BTreeMap::new(),
             announcements,
             logs,
             programs: Group::default(),
             broker: Group::default(),
             guard: Group::default(),
         };
-        let guard = guard::start(&executable).context("the guard cannot be started")?;
+        let guard = guard::start(&system.executable).context("the guard cannot be started")?;
         system.guard.tasks.spawn(guard::tell(guard, system.table.watch(), system.guard.stop.clone()));
         let place = system.table.place(BROKER);
-        system.broker.tasks.spawn(keep_broker(server, place, system.broker.stop.clone(), config.clone()));
-        for spec in system.specs(&config, &executable)? {
-            let place = system.table.place(&spec.name);
-            system.programs.tasks.spawn(child::supervise(spec, place, system.programs.stop.clone(), GRACE));
+        system.broker.tasks.spawn(keep_broker(server, place, system.broker.stop.clone(), system.config.clone()));
+        for spec in system.specs()? {
+            system.keep(spec, system.programs.stop.clone());
+        }
+        for agent in system.agents() {
+            system.attend(&agent);
         }
         Ok(system)
     }
 
-    fn specs(&self, config: &Config, executable: &Path) -> anyhow::Result<Vec<Spec>> {
-        let spec = |name: String, arguments: Vec<String>| Spec {
+    /// The agents of the orchestration as it is now.
+    fn agents(&self) -> BTreeSet<AgentName> {
+        self.config.orchestration.agents().map(|agent| agent.name.clone()).collect()
+    }
+
+    /// Keeps a process running until `stop`.
+    fn keep(&self, spec: Spec, stop: CancellationToken) {
+        let place = self.table.place(&spec.name);
+        self.programs.tasks.spawn(child::supervise(spec, place, stop, GRACE));
+    }
+
+    /// The orchestration as it is now.
+    pub(crate) const fn orchestration(&self) -> &Orchestration {
+        &self.config.orchestration
+    }
+
+    /// It is another one now; the coordinator reads it by itself.
+    pub(crate) fn change(&mut self, orchestration: Orchestration) {
+        self.config.orchestration = orchestration;
+    }
+
+    /// The agents that have workers here.
+    pub(crate) fn attended(&self) -> BTreeSet<AgentName> {
+        self.workers.keys().cloned().collect()
+    }
+
+    /// Starts workers of an agent, if there are none.
+    pub(crate) fn attend(&mut self, agent: &AgentName) {
+        if self.workers.contains_key(agent) {
+            return;
+        }
+        let stop = self.programs.stop.child_token();
+        let count = self.config.workers;
+        for n in 1..=count {
+            let name = if count == 1 { agent.to_string() } else { format!("{agent}-{n}") };
+            let (orchestration, drain) = (self.orchestration().name().as_str(), DRAIN.as_secs().to_string());
+            let arguments = ["worker", "--orchestration", orchestration, "--agent", agent.as_str(), "--drain-secs", &drain];
+            self.keep(self.spec(name, arguments.map(str::to_owned).into()), stop.clone());
+        }
+        self.workers.insert(agent.clone(), stop);
+    }
+
+    /// Lets the workers of an agent drain and end.
+    pub(crate) fn dismiss(&mut self, agent: &AgentName) {
+        if let Some(stop) = self.workers.remove(agent) {
+            stop.cancel();
+        }
+    }
+
+    fn spec(&self, name: String, arguments: Vec<String>) -> Spec {
+        Spec {
             log: self.logs.join(format!("{name}.log")),
             name,
-            executable: executable.to_owned(),
+            executable: self.executable.clone(),
             arguments: arguments.into_iter().chain(["--tied".to_owned(), "--nats".to_owned(), self.url.clone()]).collect(),
             // The programs cannot see how the broker syncs; whoever started it vouches for it.
-            environment: if config.fsync == Fsync::Always { vec![("BATON_NATS_SYNCED", "true")] } else { Vec::new() },
-            echoes: config.echoes,
-            restarts: config.restarts,
-        };
-        let manifest = std::path::absolute(&config.manifest)?.display().to_string();
-        let mut specs = vec![spec("coordinator".to_owned(), vec!["coordinator".to_owned(), "--manifest".to_owned(), manifest])];
-        if let Some(http) = self.http {
-            let (orchestration, listen) = (self.orchestration.name().as_str(), http.to_string());
-            let arguments = ["gateway", "--orchestration", orchestration, "--listen", &listen];
-            specs.push(spec("gateway".to_owned(), arguments.map(str::to_owned).into()));
+            environment: if self.config.fsync == Fsync::Always { vec![("BATON_NATS_SYNCED", "true")] } else { Vec::new() },
+            echoes: self.config.echoes,
+            restarts: self.config.restarts,
         }
-        for agent in &self.agents {
-            for n in 1..=config.workers {
-                let name = if config.workers == 1 { agent.to_string() } else { format!("{agent}-{n}") };
-                let (orchestration, drain) = (self.orchestration.name().as_str(), DRAIN.as_secs().to_string());
-                let arguments = ["worker", "--orchestration", orchestration, "--agent", agent.as_str(), "--drain-secs", &drain];
-                specs.push(spec(name, arguments.map(str::to_owned).into()));
-            }
+    }
+
+    /// The programs that serve every agent.
+    fn specs(&self) -> anyhow::Result<Vec<Spec>> {
+        let manifest = std::path::absolute(&self.config.manifest)?.display().to_string();
+        let mut specs = vec![self.spec("coordinator".to_owned(), vec!["coordinator".to_owned(), "--manifest".to_owned(), manifest])];
+        if let Some(http) = self.http {
+            let (orchestration, listen) = (self.orchestration().name().as_str(), http.to_string());
+            let arguments = ["gateway", "--orchestration", orchestration, "--listen", &listen];
+            specs.push(self.spec("gateway".to_owned(), arguments.map(str::to_owned).into()));
         }
         Ok(specs)
     }
@@ -178,7 +228,7 @@ impl System {
     /// That the broker cannot be reached.
     pub async fn client(&self, process: ProcessId) -> anyhow::Result<Client> {
         let broker = connect::connect(&Address::Private(self.url.clone()), &process).await?;
-        Ok(Client::new(broker, self.orchestration.name().clone(), Side::Client, process))
+        Ok(Client::new(broker, self.orchestration().name().clone(), Side::Client, process))
     }
 
     /// Waits until the coordinator answers, the gateway is ready, and a worker of every agent is heard.
@@ -200,7 +250,7 @@ impl System {
             looks.tick().await;
             // Nobody answers yet: the coordinator is still on its way.
             let Ok(status) = client.status().await else { continue };
-            if heard(&status).is_superset(&self.agents) && self.is_served().await {
+            if heard(&status).is_superset(&self.agents()) && self.is_served().await {
                 return;
             }
         }

@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_once_until_it_is_right() {
         let mut files = Files::new();
-        files.write("desk.yaml", &manifest("instructionsFile: a.md, handoffs: { nobody: Away. }"));
+        files.write("desk.yaml", &manifest("instructionsFile: a.md, handoffs: [{ to: nobody }]"));
         assert_eq!(files.look(), None);
         let problem = files.look().unwrap().unwrap_err();
         assert!(problem.contains("is not a valid orchestration") && problem.contains("nobody"), "{problem}");
