@@ -37,7 +37,7 @@ pub(crate) async fn follow(system: &mut System, mut followed: Followed, client: 
         }
         let (name, before, now) = (checked.orchestration.name(), system.orchestration().revision(), checked.orchestration.revision());
         output::note(&format!("\n{name}: {before} → {now}\n  {}\nRunning conversations go on as they began.\n", differences.join("\n  ")));
-        if let Err(error) = cast(&checked.orchestration) {
+        if let Err(error) = cast(&checked.orchestration, &agent_worker::Functions::new()) {
             output::note(&format!("{error:#}"));
         }
         system.change(checked.orchestration);
