@@ -372,7 +372,7 @@ async fn a_recreated_consumer_delivers_again_as_if_for_the_first_time() {
     open(&memory, "c1", 1).await;
     let mut source = memory.work(&orchestration(), &triage()).await.unwrap();
     take(&mut source).await.settle.ack().await;
-    let (lost, ()) = futures::join!(source.next(1), async { memory.delete_consumer(&orchestration(), &triage()) });
+    let (lost, ()) = futures::join!(source.next(1), async { assert!(memory.delete_consumer(&orchestration(), &triage())) });
     assert!(matches!(lost, Err(journal::WorkError::NoConsumer { .. })), "{lost:?}");
     memory.provision(&Plan::new(orchestration(), vec![triage()])).await.unwrap();
     assert_eq!(take(&mut source).await.delivered, 1);

@@ -427,7 +427,7 @@ impl Orchestration {
     pub fn desks(&self) -> BTreeSet<&str> {
         let played = self.agents().filter_map(|agent| match &agent.player {
             Player::Desk { name, .. } => Some(name.as_str()),
-            Player::Model(_) | Player::Remote(_) => None,
+            Player::Model(_) | Player::Remote(_) | Player::Code(_) => None,
         });
         let approvals = self.agents().flat_map(|agent| &agent.tools).filter_map(|tool| tool.approval.as_ref());
         let fallback =
