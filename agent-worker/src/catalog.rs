@@ -40,6 +40,8 @@ pub struct Catalog {
 struct Entry {
     tool: Tool,
     validator: Validator,
+    /// Whether the model may call it: what only undoes calls, it may not.
+    is_offered: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +60,8 @@ pub enum Judgement {
         effect: Effect,
         /// What is done when it is unknown whether it ran.
         in_doubt: InDoubt,
+        /// The tool that undoes it then.
+        undo: Option<String>,
         /// Who must approve it.
         approval: Option<Audience>,
     },
@@ -106,14 +110,16 @@ impl Catalog {
         let error = |tool: &str, problem: String| CatalogError { agent: agent.name.clone(), tool: tool.to_owned(), problem };
         let mut definitions = Vec::new();
         let mut tools = BTreeMap::new();
-        for tool in &agent.tools {
+        let offered = agent.tools.len();
+        for (place, tool) in agent.runnable().enumerate() {
             let error = |problem: String| error(&tool.name, problem);
             let parameters = tool.parameters.as_ref().or_else(|| schemas.get(&tool.name));
             let parameters =
                 parameters.ok_or_else(|| error("this worker has no function of that name; register it with the worker".to_owned()))?;
             let validator = jsonschema::validator_for(parameters).map_err(|e| error(format!("its parameters are no JSON Schema: {e}")))?;
-            definitions.push(definition(&tool.name, &tool.description, parameters.clone()));
-            tools.insert(tool.name.clone(), Entry { tool: tool.clone(), validator });
+            let is_offered = place < offered;
+            definitions.extend(is_offered.then(|| definition(&tool.name, &tool.description, parameters.clone())));
+            tools.insert(tool.name.clone(), Entry { tool: tool.clone(), validator, is_offered });
         }
         let mut handoffs = BTreeMap::new();
         for handoff in &agent.handoffs {
@@ -146,6 +152,15 @@ impl Catalog {
     /// Wall time of one run of a tool, in seconds.
     pub fn timeout_secs(&self, tool: &str) -> Option<u64> {
         self.tools.get(tool).map(|entry| entry.tool.timeout_secs)
+    }
+
+    /// Whether a tool takes these arguments, which a model has written for another.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn check(&self, tool: &str, arguments: &Json) -> Result<(), String> {
+        let Some(entry) = self.tools.get(tool) else { return Ok(()) };
+        entry.validator.validate(arguments).map_err(|error| format!("the arguments do not match its schema: {error}."))
     }
 
     /// The schema of results, where there is one.

@@ -33,6 +33,8 @@ pub struct ToolCall {
     pub arguments: Json,
     /// The same for every run of the same call: a service that keeps it makes the call happen once.
     pub idempotency_key: String,
+    /// The key of the call that this run is to undo, where it may have happened.
+    pub undoes: Option<String>,
     /// The epoch of the caller: a service that remembers the highest can refuse a stale owner.
     pub epoch: Seq,
     /// In which conversation.

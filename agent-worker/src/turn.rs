@@ -56,6 +56,8 @@ pub struct Run {
     pub call: Call,
     /// The key that every run of it carries.
     pub key: String,
+    /// The key of the call that this run undoes, where it is not the model's call itself.
+    pub undoes: Option<String>,
 }
 
 /// How a turn is over for this worker.
@@ -281,11 +283,7 @@ impl Turn {
 
     fn returned(&mut self, results: Vec<(String, Result<String, String>)>) -> Effect {
         for (call, result) in results {
-            let (content, is_error) = match result {
-                Ok(content) => (content, false),
-                Err(error) => (error, true),
-            };
-            self.settle_call(&call, content, is_error);
+            self.ran(&call, result);
         }
         self.resolve()
     }

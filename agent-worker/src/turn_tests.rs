@@ -1,5 +1,7 @@
 //! Turns against a conversation in memory. Each story asserts the whole list of effects: one too many fails.
 
+#[path = "turn_tests/compensate.rs"]
+mod compensate;
 #[path = "turn_tests/desk.rs"]
 mod desk;
 #[path = "turn_tests/edges.rs"]

@@ -278,6 +278,7 @@ impl Brief {
             Event::Opened(_) => return Err(Illegal::Opening(kind())),
             Event::Responded(_)
             | Event::Intended(_)
+            | Event::Withdrawn(_)
             | Event::Returned(_)
             | Event::Warned(_)
             | Event::Transferred(_)
@@ -304,6 +305,7 @@ impl Brief {
         let fits = match last {
             Event::Responded(_)
             | Event::Intended(_)
+            | Event::Withdrawn(_)
             | Event::Returned(_)
             | Event::Warned(_)
             | Event::Transferred(_)
@@ -339,6 +341,7 @@ impl Brief {
             Event::Said(_) | Event::Claimed(_) => *step.class == Class::In,
             Event::Responded(_)
             | Event::Intended(_)
+            | Event::Withdrawn(_)
             | Event::Returned(_)
             | Event::Warned(_)
             | Event::Taken(_)
@@ -356,7 +359,12 @@ impl Brief {
     fn apply(&mut self, id: EventId, event: &Event, step: &Step<'_>) -> Result<(), Illegal> {
         match event {
             Event::Opened(_) => return Err(Illegal::Opening(event.kind().to_owned())),
-            Event::Intended(_) | Event::Warned(_) | Event::Said(_) | Event::Snapshotted(_) | Event::Unknown { .. } => {}
+            Event::Intended(_)
+            | Event::Withdrawn(_)
+            | Event::Warned(_)
+            | Event::Said(_)
+            | Event::Snapshotted(_)
+            | Event::Unknown { .. } => {}
             Event::Responded(response) => {
                 self.model_calls = self.model_calls.saturating_add(1);
                 self.open_calls = u32::try_from(response.calls.len()).unwrap_or(u32::MAX);
@@ -488,7 +496,9 @@ impl Brief {
 /// entry that hid a second decision of who goes on would be judged by one and folded by both.
 fn check_leading(event: &Event, last: &Event) -> Result<(), Illegal> {
     let fits = match event {
-        Event::Responded(_) | Event::Intended(_) | Event::Returned(_) | Event::Warned(_) | Event::Unknown { .. } => true,
+        Event::Responded(_) | Event::Intended(_) | Event::Withdrawn(_) | Event::Returned(_) | Event::Warned(_) | Event::Unknown { .. } => {
+            true
+        }
         Event::Asked(_) => matches!(last, Event::Asked(_)),
         Event::Opened(_)
         | Event::Said(_)

@@ -2,6 +2,7 @@ use super::*;
 use crate::event::{
     Call, Cancelled, Claimed, Completed, Continued, Decided, Deferred, DeskAction, Erased, Failed, HandedBack, HistoryOption, Intended,
     Interrupted, Opened, Reassigned, Redispatched, Replied, Responded, Returned, Said, SetAside, Snapshotted, Taken, Transferred, Warned,
+    Withdrawn,
 };
 use crate::ids::Revision;
 
@@ -77,6 +78,7 @@ fn one_of_each() -> Vec<(Class, Event)> {
         (Class::In, Said { text: "hi".to_owned() }.into()),
         (Class::Note, responded(0)),
         (Class::Note, Intended { calls: vec![] }.into()),
+        (Class::Note, Withdrawn { calls: vec![] }.into()),
         (Class::Note, returned()),
         (Class::Note, Warned { code: "w".into(), detail: String::new() }.into()),
         (to("refund"), transferred("refund")),
@@ -136,6 +138,7 @@ opened        -        -        -        -
 said          cg       -        cg       -
 responded     o        -        -        -
 intended      o        -        -        -
+withdrawn     o        -        -        -
 returned      o        -        -        -
 warned        o        -        -        -
 transferred   o        -        -        -

@@ -387,7 +387,7 @@ fn nobody_interrupts_while_an_intent_is_unresolved() {
     walk.write(Class::Note, me(), vec![responded(), crate::event::HandedBack { by: "w-1".parse().unwrap(), reason: String::new() }.into()]);
     assert_eq!((interrupted(&walk), walk.conversation.has_unresolved_intent()), (Ok(()), false));
     let (effect, in_doubt) = (crate::event::Effect::SideEffect, crate::event::InDoubt::Ask);
-    let intended = crate::event::IntendedCall { call: "b".to_owned(), key: "k".to_owned(), effect, in_doubt };
+    let intended = crate::event::IntendedCall { call: "b".to_owned(), key: "k".to_owned(), effect, in_doubt, undo: None };
     walk.write(Class::Note, me(), vec![responded(), crate::event::Intended { calls: vec![intended] }.into()]);
     let refused = Err(PrepareError::Illegal(Illegal::Phase { kind: "interrupted".to_owned(), phase: Phase::Working }));
     assert_eq!(interrupted(&walk), refused);

@@ -82,6 +82,8 @@ events! {
     Responded = "responded",
     /// Calls with side effects are about to run: from here on they may have happened.
     Intended = "intended",
+    /// Calls that may have run are about to be undone: from here on what undoes them may have happened.
+    Withdrawn = "withdrawn",
     /// A call has its result.
     Returned = "returned",
     /// Something unusual happened that people should see.
@@ -228,7 +230,7 @@ pub enum Effect {
 }
 
 /// What is done with a call that may or may not have run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InDoubt {
     /// A person decides.
@@ -252,6 +254,10 @@ pub struct IntendedCall {
     /// What is done when it is unknown whether it ran.
     #[serde(default)]
     pub in_doubt: InDoubt,
+    /// The tool that undoes it, where there is one: then that is run first. `in_doubt` is what a reader does that knows nothing of
+    /// this field, and what is done where undoing fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<String>,
 }
 
 /// See [`Event::Intended`].
@@ -259,6 +265,35 @@ pub struct IntendedCall {
 pub struct Intended {
     /// The calls of the response before it that are about to run.
     pub calls: Vec<IntendedCall>,
+}
+
+/// One call that is withdrawn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithdrawnCall {
+    /// The call's id in the response.
+    pub call: String,
+    /// The tool that undoes it, with the same arguments.
+    pub tool: String,
+    /// The idempotency key that every run of that tool carries.
+    pub key: String,
+    /// The key of the call that is undone.
+    pub undoes: String,
+}
+
+impl WithdrawnCall {
+    /// What undoes a call whose intent names a tool for it. Its key comes from the intent's: whoever finds the intent undoes it
+    /// under the same one.
+    pub fn of(intended: &IntendedCall) -> Option<Self> {
+        let tool = intended.undo.clone()?;
+        Some(Self { call: intended.call.clone(), tool, key: format!("{}-undo", intended.key), undoes: intended.key.clone() })
+    }
+}
+
+/// See [`Event::Withdrawn`]. A kind of its own: a reader that took it for an intent would run the call again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// The calls that are about to be undone.
+    pub calls: Vec<WithdrawnCall>,
 }
 
 /// See [`Event::Returned`].

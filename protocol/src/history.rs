@@ -115,6 +115,7 @@ pub fn project_through(
             }
             Event::Transferred(_)
             | Event::Intended(_)
+            | Event::Withdrawn(_)
             | Event::Returned(_)
             | Event::Warned(_)
             | Event::Asked(_)
@@ -285,6 +286,11 @@ pub fn decided_result(verdict: Verdict, note: &str) -> String {
         Verdict::Abandoned => "It is unknown whether this call ran, and it will not be tried again.",
     };
     if note.is_empty() { fact.to_owned() } else { format!("{fact} Their words: {note}") }
+}
+
+/// What the model is shown of a call in doubt that was undone.
+pub fn undone_result(tool: &str, content: &str) -> String {
+    format!("It is unknown whether this call ran; if it did, {tool} has undone it. {tool} returned: {content}")
 }
 
 #[cfg(test)]

@@ -26,8 +26,8 @@ pub use self::seconds::{InvalidDuration, Seconds};
 pub use self::source::{parse, parse_script};
 pub use self::spec::{
     AgentSpec, Api, ApiVersion, AutonomousSpec, CodeSpec, CodeToolSpec, DeskSpec, FallbackSpec, HandoffSpec, HttpSpec, HttpToolSpec,
-    HumanSpec, Kind, LimitsSpec, Manifest, McpSpec, Metadata, Method, ModelSpec, NatsSpec, NatsToolSpec, OpenapiSpec, Provider, RemoteSpec,
-    ScalingSpec, Spec, TemplateSpec, TemplateToolSpec, ToolsFrom, ToolsetSpec, WorkerSpec,
+    HumanSpec, InDoubtSpec, Kind, LimitsSpec, Manifest, McpSpec, Metadata, Method, ModelSpec, NatsSpec, NatsToolSpec, OpenapiSpec,
+    Provider, RemoteSpec, ScalingSpec, Spec, TemplateSpec, TemplateToolSpec, ToolsFrom, ToolsetSpec, WorkerSpec,
 };
 pub use self::yaml::{DEPTH_MAX, FILE_BYTES_MAX};
 

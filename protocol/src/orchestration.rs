@@ -63,6 +63,12 @@ pub struct Agent {
 }
 
 impl Agent {
+    /// What its calls can run: its tools, then what undoes them, each once.
+    pub fn runnable(&self) -> impl Iterator<Item = &Tool> {
+        let (mut names, undo) = (BTreeSet::new(), self.tools.iter().filter_map(|tool| tool.undo.as_deref()));
+        self.tools.iter().chain(undo).filter(move |tool| names.insert(tool.name.as_str()))
+    }
+
     /// Whether those whom `audience` names play this agent.
     pub fn is_played_at(&self, audience: &Audience) -> bool {
         matches!((&self.player, audience), (Player::Desk { name, .. }, Audience::Desk(desk)) if name == desk)
@@ -139,6 +145,8 @@ pub struct Tool {
     pub effect: Effect,
     /// What is done when it is unknown whether it ran.
     pub in_doubt: InDoubt,
+    /// The tool that undoes it then, before anything else is done: idempotent or read-only, and perhaps none of its agent's.
+    pub undo: Option<Box<Tool>>,
     /// Who must approve a call before it runs; nobody by default.
     pub approval: Option<Audience>,
     /// Wall time of one run, in seconds.

@@ -9,6 +9,7 @@ use crate::event::{
     Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, DeskAction, Effect,
     Erased, Event, Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Json, Message, Opened, Reassigned,
     Redispatched, Replied, RequestKind, Responded, Returned, Role, Said, SetAside, Snapshotted, Taken, Transferred, Verdict, Warned,
+    Withdrawn, WithdrawnCall,
 };
 use crate::ids::{AgentName, EntryId, Hash, RequestId, Revision, Seq, Writer};
 use crate::subject::Class;
@@ -179,6 +180,12 @@ impl Walk {
                 events.push(self.intend());
                 self.own(Class::Note, events);
             }
+            0 if dice.flip() => {
+                let (tool, key, undoes) = ("undo".to_owned(), "k-undo".to_owned(), "k".to_owned());
+                let calls = self.open.iter().map(|call| (call.id.clone(), tool.clone(), key.clone(), undoes.clone()));
+                let calls = calls.map(|(call, tool, key, undoes)| WithdrawnCall { call, tool, key, undoes }).collect();
+                self.own(Class::Note, vec![Withdrawn { calls }.into()]);
+            }
             0 | 1 => {
                 let mut events = self.recorded(dice);
                 events.push(Warned { code: "odd".into(), detail: dice.text() }.into());
@@ -232,7 +239,7 @@ impl Walk {
     fn intend(&self) -> Event {
         let intended = |call: &Call| {
             let key = format!("{}-{}", self.conversation.tail().next, call.id);
-            IntendedCall { call: call.id.clone(), key, effect: Effect::SideEffect, in_doubt: InDoubt::Ask }
+            IntendedCall { call: call.id.clone(), key, effect: Effect::SideEffect, in_doubt: InDoubt::Ask, undo: None }
         };
         Intended { calls: self.open.iter().map(intended).collect() }.into()
     }

@@ -16,7 +16,7 @@ use protocol::event::{
     Asked, Audience, Call, Cancelled, Claimed, Completed, CompletedBecause, Continuation, Continued, Decided, Deferred, DeskAction, Effect,
     Erased, Event, Failed, HandedBack, HistoryOption, InDoubt, Intended, IntendedCall, Interrupted, Message as InputMessage, Opened,
     Reassigned, Redispatched, Replied, RequestKind, Responded, Returned, Role, Said, SetAside, Snapshotted, Taken, Transferred, Usage,
-    Verdict, Warned,
+    Verdict, Warned, Withdrawn, WithdrawnCall,
 };
 use protocol::ids::{EntryId, EventId, Hash, ProcessId, Revision, Seq};
 use protocol::subject::Class;
@@ -76,7 +76,10 @@ fn others_events() -> Vec<Event> {
 /// Events of owners, every field set.
 fn owners_events() -> Vec<Event> {
     let usage = Some(Usage { input_tokens: 1000, output_tokens: 20, cached_tokens: 512 });
-    let intended = IntendedCall { call: "call_1".to_owned(), key: "k-0".to_owned(), effect: Effect::SideEffect, in_doubt: InDoubt::Retry };
+    let intended =
+        IntendedCall { call: "call_1".to_owned(), key: "k-0".to_owned(), effect: Effect::SideEffect, in_doubt: InDoubt::Retry, undo: None };
+    let key = |key: &str| key.to_owned();
+    let withdrawn = WithdrawnCall { call: "call_1".to_owned(), tool: "refund".to_owned(), key: key("k-0-undo"), undoes: key("k-0") };
     let (kind, audience) = (RequestKind::Approval, Audience::Role("manager".to_owned()));
     let arguments_hash = Some(Hash::of(call().arguments.as_bytes()));
     let (text, detail, reason) = ("text".to_owned(), "detail".to_owned(), "reason".to_owned());
@@ -91,6 +94,7 @@ fn owners_events() -> Vec<Event> {
     vec![
         Responded { text: text.clone(), calls: vec![call()], model: "gpt-5-mini".to_owned(), usage }.into(),
         Intended { calls: vec![intended] }.into(),
+        Withdrawn { calls: vec![withdrawn] }.into(),
         Returned { call: "call_1".to_owned(), tool: "pay".to_owned(), content: text.clone(), is_error: true }.into(),
         Warned { code: "transfer_ignored".into(), detail: detail.clone() }.into(),
         transferred.into(),
@@ -140,6 +144,24 @@ fn what_a_desk_does_is_written_as_ever_and_read_back() {
         let golden = fs::read(directory().join(name)).unwrap();
         assert_eq!(Record::decode(&Bytes::from(golden)).unwrap(), record, "{name}");
     }
+}
+
+/// An intent that names what undoes it says more than one that does not, and an older reader, which asks a person, reads both.
+#[test]
+fn an_intent_that_can_be_undone_is_written_as_ever_and_read_back() {
+    #[derive(serde::Deserialize)]
+    struct Older {
+        call: String,
+        in_doubt: InDoubt,
+    }
+    let (call, key) = ("call_1".to_owned(), "k-0".to_owned());
+    let intended = IntendedCall { call, key, effect: Effect::SideEffect, in_doubt: InDoubt::Ask, undo: Some("refund".to_owned()) };
+    let older: Older = rmp_serde::from_slice(&rmp_serde::to_vec_named(&intended).unwrap()).unwrap();
+    assert_eq!((older.call.as_str(), older.in_doubt), ("call_1", InDoubt::Ask));
+    let record = Record { events: vec![Intended { calls: vec![intended] }.into()], state: State::default() };
+    check("intended-to-be-undone.bin", &record.encode().unwrap());
+    let golden = fs::read(directory().join("intended-to-be-undone.bin")).unwrap();
+    assert_eq!(Record::decode(&Bytes::from(golden)).unwrap(), record);
 }
 
 #[test]
@@ -217,7 +239,8 @@ fn journal() -> Journal {
         Event::from(Asked { kind, audience, text: String::new(), call, arguments_hash, due_secs: Some(60) })
     };
     let responded = Responded { calls: vec![call_pay()], ..Responded::default() };
-    let intended = IntendedCall { call: "call_2".to_owned(), key: "k-0".to_owned(), effect: Effect::SideEffect, in_doubt: InDoubt::Ask };
+    let intended =
+        IntendedCall { call: "call_2".to_owned(), key: "k-0".to_owned(), effect: Effect::SideEffect, in_doubt: InDoubt::Ask, undo: None };
     let approval = asked(RequestKind::Approval, Audience::Role("manager".to_owned()), Some(call_pay()));
     journal.write(Class::Ask, "refund", vec![responded.into(), Intended { calls: vec![intended] }.into(), approval]);
     journal.write(Class::In, "client", vec![Said { text: "x".repeat(9000) }.into()]);

@@ -379,13 +379,18 @@ fn a_mesh_lets_everyone_hand_to_everyone_else() {
 fn tools_know_what_running_twice_may_do() {
     let text = good_with("history: tools\n          payload: { type: object }").replace(
         "instructions: Refund.",
-        "instructions: Refund., tools: [ { from: shop }, { from: bank }, { from: texts, names: [look] } ]",
+        "instructions: Refund., tools: [ { from: shop }, { from: bank, names: [balance, pay] }, { from: texts, names: [look] } ]",
     ) + "  tools:
     shop:
       http:
         baseUrl: ${SHOP_URL:-https://shop.example/}
         headers: { Authorization: \"Bearer ${SHOP_TOKEN}\" }
         tools:
+          order:
+            method: POST
+            path: /orders
+            description: Orders.
+            inDoubt: { compensate: cancel_by_key }
           get_order:
             method: GET
             path: /orders/{id}
@@ -403,6 +408,7 @@ fn tools_know_what_running_twice_may_do() {
         names: [pay]
         tools:
           balance: { effect: read-only, description: Tells the balance. }
+          cancel_by_key: { effect: idempotent, description: Cancels whatever a call did. }
     texts:
       template:
         tools:
@@ -412,7 +418,16 @@ fn tools_know_what_running_twice_may_do() {
     let Checked { orchestration, warnings } = good(&text);
     assert_eq!(warnings, []);
     let names: Vec<_> = orchestration.agent(&agent("refund")).unwrap().tools.iter().map(|tool| tool.name.as_str()).collect();
-    assert_eq!(names, ["cancel_order", "get_order", "balance", "pay", "look"]);
+    assert_eq!(names, ["cancel_order", "get_order", "order", "balance", "pay", "look"]);
+    // What undoes a call is of another toolset, and none of the agent's own.
+    let order = tool(&orchestration, "refund", "order");
+    assert_eq!(
+        (order.in_doubt, order.undo.as_ref().map(|tool| (tool.name.as_str(), tool.effect))),
+        (InDoubt::Ask, Some(("cancel_by_key", Effect::Idempotent)))
+    );
+    let runnable: Vec<_> = orchestration.agent(&agent("refund")).unwrap().runnable().map(|tool| tool.name.as_str()).collect();
+    assert_eq!(runnable[names.len()..], ["cancel_by_key"]);
+    assert_eq!(Orchestration::from_canonical(&orchestration.canonical().unwrap()).unwrap(), orchestration);
     let effect = |name| tool(&orchestration, "refund", name).effect;
     assert_eq!(
         ["cancel_order", "get_order", "balance", "pay", "look"].map(effect),

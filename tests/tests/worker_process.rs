@@ -47,11 +47,21 @@ impl World {
             "spec": {
                 "start": "writer",
                 "models": { "default": { "provider": "openai", "name": "test", "baseUrl": format!("{}/v1", service.url()), "retries": 0 } },
-                "agents": { "writer": { "instructions": "Write.", "tools": [{ "from": "shop" }] } },
+                "agents": { "writer": { "instructions": "Write.", "tools": [{ "from": "shop", "names": ["refund", "book"] }] } },
                 "tools": { "shop": { "http": { "baseUrl": service.url(), "tools": { "refund": {
                     "method": "POST",
                     "path": "/refund",
                     "parameters": { "type": "object", "properties": { "order": { "type": "string" } }, "required": ["order"] },
+                }, "book": {
+                    "method": "POST",
+                    "path": "/book",
+                    "inDoubt": { "compensate": "unbook" },
+                    "parameters": { "type": "object", "properties": { "seat": { "type": "string" } }, "required": ["seat"] },
+                }, "unbook": {
+                    "method": "POST",
+                    "path": "/unbook",
+                    "effect": "idempotent",
+                    "parameters": { "type": "object", "properties": { "seat": { "type": "string" } }, "required": ["seat"] },
                 } } } } },
             },
         });
@@ -333,6 +343,47 @@ async fn killed_while_a_tool_with_effects_runs_a_person_decides_and_the_key_is_t
     ends_with(run, "Task is completed with summary: Refunded order 321.").await;
     let events = world.events(&id).await;
     assert_eq!(events.iter().filter(|kind| *kind == "returned").count(), 1, "{events:?}");
+}
+
+#[tokio::test]
+async fn killed_while_a_tool_runs_that_another_undoes_it_is_undone_under_one_key_and_the_model_goes_on() {
+    let mut world = World::start().await;
+    let mut first = world.worker(&[]).await;
+    let (run, id) = world.run().await;
+    world.service.next().await.call("book", &json!({ "seat": "7a" }));
+    let book = world.service.next().await;
+    assert_eq!((book.path.as_str(), &book.body), ("/book", &json!({ "seat": "7a" })));
+    let mut second = world.worker(&[]).await;
+    first.kill();
+    first.end().await;
+
+    // The second dies as well, while it undoes: the third undoes again, under the same key.
+    let mut keys = Vec::new();
+    let mut undone = async |world: &mut World| {
+        let undo = world.service.next().await;
+        assert_eq!((undo.path.as_str(), &undo.body), ("/unbook", &json!({ "seat": "7a" })));
+        assert_eq!(undo.header("baton-undoes"), book.header("idempotency-key"));
+        assert!(epoch(&undo) > epoch(&book));
+        keys.push(undo.header("idempotency-key").to_owned());
+        undo
+    };
+    let _lost = undone(&mut world).await;
+    let _third = world.worker(&[]).await;
+    second.kill();
+    second.end().await;
+    undone(&mut world).await.answer(&json!({ "cancelled": true }));
+    assert_eq!(keys, [format!("{}-undo", book.header("idempotency-key")), keys[0].clone()]);
+
+    let told = world.service.next().await;
+    let result = told.body["messages"].as_array().unwrap().last().unwrap().clone();
+    assert!(result["content"].as_str().unwrap().contains("if it did, unbook has undone it"), "{result}");
+    assert_eq!(told.body["tools"].as_array().unwrap().iter().filter(|tool| tool["function"]["name"] == "unbook").count(), 0);
+    told.say("No seat was booked.");
+    ends_with(run, "No seat was booked.").await;
+    let events = world.events(&id).await;
+    let count = |kind: &str| events.iter().filter(|event| *event == kind).count();
+    assert_eq!((count("intended"), count("withdrawn"), count("returned"), count("asked")), (1, 1, 1, 0), "{events:?}");
+    assert!(world.service.is_quiet(), "the tool has run again");
 }
 
 fn epoch(request: &tests::service::Request) -> u64 {

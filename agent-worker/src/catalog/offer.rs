@@ -67,11 +67,16 @@ impl Offer {
         if let Some(target) = call.name.strip_prefix(TRANSFER_PREFIX) {
             return Judgement::Invalid(format!("You cannot transfer to {target:?}. {}", self.names()));
         }
-        let Some(entry) = self.catalog.tools.get(&call.name) else {
+        let Some(entry) = self.catalog.tools.get(&call.name).filter(|entry| entry.is_offered) else {
             return Judgement::Invalid(format!("There is no tool {:?}. {}", call.name, self.names()));
         };
         match entry.validator.validate(&arguments) {
-            Ok(()) => Judgement::Tool { effect: entry.tool.effect, in_doubt: entry.tool.in_doubt, approval: entry.tool.approval.clone() },
+            Ok(()) => Judgement::Tool {
+                effect: entry.tool.effect,
+                in_doubt: entry.tool.in_doubt,
+                undo: entry.tool.undo.as_ref().map(|undo| undo.name.clone()),
+                approval: entry.tool.approval.clone(),
+            },
             Err(error) => Judgement::Invalid(format!("The arguments do not match the tool's schema: {error}. The tool did not run.")),
         }
     }

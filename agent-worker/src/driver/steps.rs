@@ -69,16 +69,21 @@ impl Driver {
     }
 
     async fn run_tool(&self, role: &Role, turn: &Turn, run: Run) -> (String, Result<String, String>) {
-        let Run { call, key } = run;
+        let Run { call, key, undoes } = run;
         let conversation = turn.conversation().id();
         let span = spans::execute_tool(&call.name, &call.id, conversation.as_str());
         spans::content(&span, keys::TOOL_ARGUMENTS, || call.arguments.clone());
         let result = async {
             let tool = role.tools.get(&call.name).ok_or_else(|| format!("tool {} is not available in this worker", call.name))?;
+            let arguments = catalog::arguments(&call)?;
+            if undoes.is_some() {
+                role.catalog.check(&call.name, &arguments)?;
+            }
             let call = ToolCall {
                 tool: call.name.clone(),
-                arguments: catalog::arguments(&call)?,
+                arguments,
                 idempotency_key: key,
+                undoes,
                 epoch: turn.epoch(),
                 conversation: conversation.clone(),
                 agent: self.agent.clone(),

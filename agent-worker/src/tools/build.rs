@@ -86,13 +86,13 @@ impl fmt::Debug for Means {
     }
 }
 
-/// Everything an agent's model may call, by name, transfers and `complete_task` excepted.
+/// Everything an agent's calls may run, by name: what its model may call, transfers and `complete_task` excepted, and what undoes that.
 ///
 /// # Errors
 /// All tools that this worker cannot run: an agent that lacks one is not served, rather than failing when its model calls it.
 pub async fn build(agent: &Agent, means: &Means) -> Result<BTreeMap<String, Arc<dyn Tool>>, Vec<Unusable>> {
     let (mut tools, mut unusable) = (BTreeMap::new(), Vec::new());
-    for definition in &agent.tools {
+    for definition in agent.runnable() {
         match tool(definition, means).await {
             Ok(tool) => _ = tools.insert(definition.name.clone(), tool),
             Err(reason) => unusable.push(Unusable { agent: agent.name.clone(), tool: definition.name.clone(), reason }),
@@ -125,8 +125,18 @@ async fn tool(definition: &Definition, means: &Means) -> Result<Arc<dyn Tool>, R
 /// The agent with everything said that its definition leaves to the tools: schemas, descriptions, effects.
 pub fn completed(agent: &Agent, tools: &BTreeMap<String, Arc<dyn Tool>>) -> Agent {
     let mut agent = agent.clone();
-    for definition in &mut agent.tools {
-        let Some(tool) = tools.get(&definition.name) else { continue };
+    let undo = |tool: &mut Definition| {
+        if let Some(undo) = tool.undo.as_deref_mut() {
+            complete(undo, tools);
+        }
+    };
+    agent.tools.iter_mut().for_each(undo);
+    agent.tools.iter_mut().for_each(|tool| complete(tool, tools));
+    agent
+}
+
+fn complete(definition: &mut Definition, tools: &BTreeMap<String, Arc<dyn Tool>>) {
+    if let Some(tool) = tools.get(&definition.name) {
         if definition.parameters.is_none() {
             definition.parameters = tool.parameters();
         }
@@ -138,7 +148,6 @@ pub fn completed(agent: &Agent, tools: &BTreeMap<String, Arc<dyn Tool>>) -> Agen
             definition.effect = effect;
         }
     }
-    agent
 }
 
 fn had(names: &[String]) -> String {
@@ -163,6 +172,7 @@ mod tests {
             source,
             effect: Effect::ReadOnly,
             in_doubt: InDoubt::Ask,
+            undo: None,
             approval: None,
             timeout_secs: 1,
         });

@@ -19,8 +19,8 @@ use crate::model::environment::{Environment, resolve};
 
 /// A tool of an HTTP service ([`ToolSource::Http`](protocol::orchestration::ToolSource::Http)).
 ///
-/// Every request carries `Idempotency-Key` (the same for every run of the same call), `Baton-Epoch` (a service that remembers the
-/// highest can refuse a stale owner), `Baton-Conversation` and `traceparent`.
+/// Every request carries `Idempotency-Key` (the same for every run of the same call), `Baton-Undoes` where it is to undo a call (that
+/// one's key), `Baton-Epoch` (a service that remembers the highest can refuse a stale owner), `Baton-Conversation` and `traceparent`.
 pub struct HttpTool {
     method: Method,
     url: Template,
@@ -196,6 +196,7 @@ fn call_headers(call: &ToolCall) -> Result<HeaderMap, ToolError> {
     let (parent, state) = trace.map_or((None, None), |trace| (Some(trace.traceparent), trace.tracestate));
     let headers = [
         ("idempotency-key", Some(call.idempotency_key.clone())),
+        ("baton-undoes", call.undoes.clone()),
         ("baton-epoch", Some(call.epoch.0.to_string())),
         ("baton-conversation", Some(call.conversation.to_string())),
         ("traceparent", parent),

@@ -106,7 +106,7 @@ async fn an_argument_cannot_leave_its_place() {
 async fn every_request_says_whose_call_it_is() {
     let arrived = sent("POST", "/", json!({})).await.unwrap();
     assert_eq!(arrived.header("authorization"), Some("Bearer t-1"));
-    assert_eq!(arrived.header("idempotency-key"), Some("key-1"));
+    assert_eq!((arrived.header("idempotency-key"), arrived.header("baton-undoes")), (Some("key-1"), Some("key-0")));
     assert_eq!(arrived.header("baton-epoch"), Some("7"));
     let conversation = call("t", json!({})).conversation.to_string();
     assert_eq!(arrived.header("baton-conversation"), Some(conversation.as_str()));

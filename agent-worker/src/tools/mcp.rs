@@ -25,7 +25,7 @@ use crate::model::environment::{Environment, resolve};
 /// A tool of an MCP server ([`ToolSource::Mcp`](protocol::orchestration::ToolSource::Mcp)).
 ///
 /// What it takes, does and may do when it runs twice are the server's words, as of when it was asked. Every call carries in its `_meta`
-/// `baton/idempotency-key` (the same for every run of the same call), `baton/epoch`, `baton/conversation` and `traceparent`.
+/// `baton/idempotency-key` (the same for every run of the same call), `baton/undoes` (the key of the call to undo), `baton/epoch`, `baton/conversation` and `traceparent`.
 #[derive(Debug)]
 pub struct McpTool {
     offered: Offered,
@@ -131,6 +131,7 @@ fn meta(call: &ToolCall) -> RequestMetaObject {
     let (parent, state) = trace.map_or((None, None), |trace| (Some(trace.traceparent), trace.tracestate));
     let entries = [
         ("baton/idempotency-key", Some(Json::from(call.idempotency_key.clone()))),
+        ("baton/undoes", call.undoes.clone().map(Json::from)),
         ("baton/epoch", Some(call.epoch.0.into())),
         ("baton/conversation", Some(call.conversation.to_string().into())),
         ("traceparent", parent.map(Json::from)),

@@ -90,6 +90,7 @@ async fn a_call_says_whose_it_is() {
     let meta = &call["params"]["_meta"];
     let conversation = ConversationId::of_opening("test", "1").to_string();
     assert_eq!((&meta["baton/idempotency-key"], &meta["baton/epoch"]), (&json!("key-1"), &json!(7)));
+    assert_eq!(meta["baton/undoes"], json!("key-0"));
     assert_eq!(meta["baton/conversation"], json!(conversation));
     assert_eq!(heard[0]["params"]["clientInfo"]["name"], "baton");
 }

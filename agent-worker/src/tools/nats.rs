@@ -16,7 +16,7 @@ const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
 /// A service that answers at a subject ([`ToolSource::Nats`](protocol::orchestration::ToolSource::Nats)): a call is a request with
 /// its arguments as JSON over the worker's own connection, and the answer's text is the result.
 ///
-/// Every request carries `Idempotency-Key`, `Baton-Epoch`, `Baton-Conversation` and `traceparent`, as those of HTTP tools do.
+/// Every request carries `Idempotency-Key`, `Baton-Undoes`, `Baton-Epoch`, `Baton-Conversation` and `traceparent`, as those of HTTP tools do.
 #[derive(Debug)]
 pub struct NatsTool {
     subject: String,
@@ -64,6 +64,7 @@ fn call_headers(call: &ToolCall) -> Headers {
     let (parent, state) = trace.map_or((None, None), |trace| (Some(trace.traceparent), trace.tracestate));
     let headers = [
         ("Idempotency-Key", Some(call.idempotency_key.clone())),
+        ("Baton-Undoes", call.undoes.clone()),
         ("Baton-Epoch", Some(call.epoch.0.to_string())),
         ("Baton-Conversation", Some(call.conversation.to_string())),
         ("traceparent", parent),
@@ -105,7 +106,7 @@ mod tests {
         assert_eq!(result.unwrap(), "It arrives tomorrow.");
         assert_eq!(request.payload, r#"{"order":7}"#);
         let header = |name: &str| request.headers[name].as_str();
-        assert_eq!((header("Idempotency-Key"), header("Baton-Epoch")), ("key-1", "7"));
+        assert_eq!((header("Idempotency-Key"), header("Baton-Undoes"), header("Baton-Epoch")), ("key-1", "key-0", "7"));
         assert_eq!(header("Baton-Conversation"), call("t", json!({})).conversation.as_str());
     }
 

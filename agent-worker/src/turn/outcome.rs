@@ -81,13 +81,18 @@ impl Turn {
         let mut requests = Vec::new();
         for (index, open) in undecided.iter().enumerate() {
             let (audience, kind) = match (&open.state, &open.judgement) {
-                (CallState::New, Judgement::Tool { effect, in_doubt, approval: Some(audience) }) => {
-                    let key = idempotency_key(id, index);
-                    intended.push(IntendedCall { call: open.call.id.clone(), key, effect: *effect, in_doubt: *in_doubt });
+                (CallState::New, Judgement::Tool { effect, in_doubt, undo, approval: Some(audience) }) => {
+                    let (call, key, undo) = (open.call.id.clone(), idempotency_key(id, index), undo.clone());
+                    intended.push(IntendedCall { call, key, effect: *effect, in_doubt: *in_doubt, undo });
                     (audience.clone(), RequestKind::Approval)
                 }
                 (CallState::InDoubt(call), judgement) => {
                     intended.push(call.clone());
+                    (audience_of(judgement), RequestKind::InDoubt)
+                }
+                (CallState::Irrevocable { intended: call, .. }, judgement) => {
+                    // What undoes it has been run under the only key that it has: from here on the call is people's.
+                    intended.push(IntendedCall { undo: None, ..call.clone() });
                     (audience_of(judgement), RequestKind::InDoubt)
                 }
                 _ => continue,
@@ -95,7 +100,7 @@ impl Turn {
             requests.push(Asked {
                 kind,
                 audience,
-                text: request_text(kind, &open.call),
+                text: request_text(kind, open),
                 arguments_hash: Some(Hash::of(open.call.arguments.as_bytes())),
                 call: Some(open.call.clone()),
                 due_secs,
@@ -116,10 +121,11 @@ fn audience_of(judgement: &Judgement) -> Audience {
     }
 }
 
-fn request_text(kind: RequestKind, call: &Call) -> String {
-    let what = format!("{}({})", call.name, call.arguments);
-    match kind {
-        RequestKind::Approval => format!("May {what} run?"),
-        RequestKind::InDoubt | RequestKind::Question => format!("A worker died while {what} was running. Did it happen?"),
+fn request_text(kind: RequestKind, open: &OpenCall) -> String {
+    let what = format!("{}({})", open.call.name, open.call.arguments);
+    match (kind, &open.state) {
+        (RequestKind::Approval, _) => format!("May {what} run?"),
+        (_, CallState::Irrevocable { why, .. }) => format!("A worker died while {what} was running, and {why} Did it happen?"),
+        _ => format!("A worker died while {what} was running. Did it happen?"),
     }
 }

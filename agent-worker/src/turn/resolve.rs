@@ -3,9 +3,10 @@
 
 use protocol::conversation::Conversation;
 use protocol::event::{
-    Call, Effect as Repeat, Event, InDoubt, Intended, IntendedCall, Json, RequestKind, Responded, Verdict, Warned, idempotency_key,
+    Call, Effect as Repeat, Event, InDoubt, Intended, IntendedCall, Json, RequestKind, Responded, Verdict, Warned, Withdrawn,
+    WithdrawnCall, idempotency_key,
 };
-use protocol::history::decided_result;
+use protocol::history::{decided_result, undone_result};
 use protocol::ids::{AgentName, EventId, Ordinal};
 use protocol::subject::Class;
 
@@ -38,6 +39,10 @@ pub(super) enum CallState {
     Authorised(IntendedCall),
     /// It may have run.
     InDoubt(IntendedCall),
+    /// It may have run, and what undoes it may have.
+    Withdrawn(IntendedCall, WithdrawnCall),
+    /// It may have run, and nothing undoes it: people decide.
+    Irrevocable { intended: IntendedCall, why: String },
     /// A person decided it without a run.
     Decided { result: String, is_error: bool },
     /// It has its result.
@@ -116,6 +121,11 @@ fn state_of(call: &Call, later: &[(EventId, &Event)], conversation: &Conversatio
                     state = CallState::InDoubt(found.clone());
                 }
             }
+            Event::Withdrawn(event) => {
+                let found = event.calls.iter().find(|withdrawn| withdrawn.call == call.id);
+                let (Some(withdrawn), Some(intended)) = (found, intended) else { continue };
+                state = CallState::Withdrawn(intended.clone(), withdrawn.clone());
+            }
             Event::Decided(decision) if request_call(conversation, decision.request).is_some_and(|id| id == call.id) => {
                 let Some(intended) = intended else { continue };
                 state = match decision.verdict {
@@ -183,46 +193,93 @@ impl Turn {
         }
     }
 
-    /// Runs all calls that may run; those with effects only after their intent is stored.
+    /// Runs all calls that may run, and what undoes others; those with effects only after their intent is stored.
     fn run_all(&mut self, runnable: &[OpenCall]) -> Effect {
         let id = self.next_id();
         let mut runs = Vec::with_capacity(runnable.len());
-        let mut intended = Vec::new();
+        let (mut intended, mut withdrawn) = (Vec::new(), Vec::new());
         for (index, open) in runnable.iter().enumerate() {
-            let key = match &open.state {
-                CallState::Authorised(intended) | CallState::InDoubt(intended) => intended.key.clone(),
-                CallState::New | CallState::Decided { .. } | CallState::Settled => idempotency_key(id, index),
-            };
+            let run = |key: &str| Run { call: open.call.clone(), key: key.to_owned(), undoes: None };
             match (&open.state, &open.judgement) {
-                (CallState::Authorised(permitted), _) => intended.push(permitted.clone()),
-                (CallState::New, Judgement::Tool { effect, in_doubt, .. }) => {
-                    intended.push(IntendedCall { call: open.call.id.clone(), key: key.clone(), effect: *effect, in_doubt: *in_doubt });
+                (CallState::Authorised(permitted), _) => {
+                    runs.push(run(&permitted.key));
+                    intended.push(permitted.clone());
+                }
+                (CallState::Withdrawn(_, known), _) => runs.push(undo(open, known)),
+                (CallState::InDoubt(known), _) => match withdrawal(known) {
+                    Some(new) => {
+                        runs.push(undo(open, &new));
+                        self.set_state(&open.call.id, CallState::Withdrawn(known.clone(), new.clone()));
+                        withdrawn.push(new);
+                    }
+                    None => runs.push(run(&known.key)),
+                },
+                (CallState::New, Judgement::Tool { effect, in_doubt, undo, .. }) => {
+                    let key = idempotency_key(id, index);
+                    runs.push(run(&key));
+                    let (call, undo) = (open.call.id.clone(), undo.clone());
+                    intended.push(IntendedCall { call, key, effect: *effect, in_doubt: *in_doubt, undo });
                 }
                 _ => {}
             }
-            runs.push(Run { call: open.call.clone(), key });
         }
         intended.retain(|call| call.effect != Repeat::ReadOnly);
-        if intended.is_empty() {
+        if intended.is_empty() && withdrawn.is_empty() {
             return self.run(runs);
         }
         if let Some(response) = &mut self.response {
             response.has_effects = true;
         }
         let mut events = self.fresh.clone();
-        events.push(Intended { calls: intended }.into());
+        events.extend((!withdrawn.is_empty()).then(|| Withdrawn { calls: withdrawn }.into()));
+        events.extend((!intended.is_empty()).then(|| Intended { calls: intended }.into()));
         let draft = self.draft_as(id, Class::Note, events);
         self.append(draft, Then::Run(runs))
     }
+
+    /// What came of a run: the call's result, or that of what undoes it.
+    pub(super) fn ran(&mut self, call: &str, result: Result<String, String>) {
+        let open = self.response.iter().flat_map(Response::open).find(|open| open.call.id == call);
+        let withdrawn = open.and_then(|open| match &open.state {
+            CallState::Withdrawn(intended, withdrawn) => Some((intended.clone(), withdrawn.tool.clone())),
+            _ => None,
+        });
+        match (withdrawn, result) {
+            (None, Ok(content)) => self.settle_call(call, content, false),
+            (None, Err(error)) => self.settle_call(call, error, true),
+            (Some((_, tool)), Ok(content)) => self.settle_call(call, undone_result(&tool, &content), true),
+            (Some((intended, tool)), Err(error)) => {
+                let why = format!("{tool} was to undo it and failed: {error}");
+                self.set_state(call, CallState::Irrevocable { intended, why });
+            }
+        }
+    }
+
+    fn set_state(&mut self, call: &str, state: CallState) {
+        let calls = self.response.iter_mut().flat_map(|response| &mut response.calls);
+        calls.filter(|open| open.call.id == call).for_each(|open| open.state = state.clone());
+    }
+}
+
+/// What undoes a call, where its intent names a tool for that and a repeated run would not do.
+fn withdrawal(intended: &IntendedCall) -> Option<WithdrawnCall> {
+    WithdrawnCall::of(intended).filter(|_| intended.effect == Repeat::SideEffect)
+}
+
+fn undo(open: &OpenCall, withdrawn: &WithdrawnCall) -> Run {
+    let call = Call { name: withdrawn.tool.clone(), ..open.call.clone() };
+    Run { call, key: withdrawn.key.clone(), undoes: Some(withdrawn.undoes.clone()) }
 }
 
 /// Whether a call can run now without asking anybody.
 fn is_runnable(open: &OpenCall) -> bool {
     match (&open.state, &open.judgement) {
-        (CallState::Authorised(_), _) => true,
-        (CallState::InDoubt(intended), _) => intended.effect != Repeat::SideEffect || intended.in_doubt == InDoubt::Retry,
+        (CallState::Authorised(_) | CallState::Withdrawn(..), _) => true,
+        (CallState::InDoubt(intended), _) => {
+            intended.effect != Repeat::SideEffect || intended.undo.is_some() || intended.in_doubt == InDoubt::Retry
+        }
         (CallState::New, Judgement::Tool { approval, .. }) => approval.is_none(),
-        (CallState::New | CallState::Decided { .. } | CallState::Settled, _) => false,
+        (CallState::New | CallState::Irrevocable { .. } | CallState::Decided { .. } | CallState::Settled, _) => false,
     }
 }
 
@@ -230,6 +287,7 @@ fn is_runnable(open: &OpenCall) -> bool {
 pub(super) fn needs_decision(open: &OpenCall) -> Option<RequestKind> {
     match (&open.state, &open.judgement) {
         (CallState::InDoubt(_), _) if !is_runnable(open) => Some(RequestKind::InDoubt),
+        (CallState::Irrevocable { .. }, _) => Some(RequestKind::InDoubt),
         (CallState::New, Judgement::Tool { approval: Some(_), .. }) => Some(RequestKind::Approval),
         _ => None,
     }

@@ -247,7 +247,7 @@ fn an_invalid_call_never_reaches_the_tool() {
         r#"
         ask model
         ask model
-        ask: responded count count fly count; error c1: The arguments do not match the tool's schema: "many" is not of type "integer". The tool did not run.; error c2: The arguments are not valid JSON: EOF while parsing an object at line 1 column 1. The tool did not run.; error c3: There is no tool "fly". Available are: look, put, pay, mail, log, refund_money, wire, spy, count, transfer_to_refund, transfer_to_order, complete_task.; error c4: The arguments do not match the tool's schema: [] is not of type "object". The tool did not run.; responded "ok"; asked question of caller
+        ask: responded count count fly count; error c1: The arguments do not match the tool's schema: "many" is not of type "integer". The tool did not run.; error c2: The arguments are not valid JSON: EOF while parsing an object at line 1 column 1. The tool did not run.; error c3: There is no tool "fly". Available are: look, put, pay, mail, log, refund_money, wire, spy, count, book, let, transfer_to_refund, transfer_to_order, complete_task.; error c4: The arguments do not match the tool's schema: [] is not of type "object". The tool did not run.; responded "ok"; asked question of caller
         settled
     "#,
     );

@@ -13,7 +13,7 @@ use protocol::event::{
 };
 use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, EntryId, RequestId, Seq, Writer};
-use protocol::manifest::{CodeToolSpec, HandoffSpec, LimitsSpec, ModelSpec, Spec};
+use protocol::manifest::{CodeToolSpec, HandoffSpec, InDoubtSpec, LimitsSpec, ModelSpec, Spec};
 use protocol::orchestration::Orchestration;
 use protocol::subject::Class;
 use serde_json::json;
@@ -96,19 +96,22 @@ pub(super) fn check(effects: &[String], expected: &str) {
     assert_eq!(effects, expected, "\neffects were:\n{}\n", effects.join("\n"));
 }
 
-fn tool(effect: Repeat, in_doubt: InDoubt, approval: Option<&str>) -> CodeToolSpec {
+fn tool(effect: Repeat, in_doubt: impl Into<InDoubtSpec>, approval: Option<&str>) -> CodeToolSpec {
     let approval: Option<Audience> = approval.map(|audience| audience.parse().unwrap());
     CodeToolSpec {
         effect: Some(effect),
-        in_doubt: Some(in_doubt),
+        in_doubt: Some(in_doubt.into()),
         approval,
         description: Some("does".to_owned()),
         ..CodeToolSpec::default()
     }
 }
 
+/// The tool that undoes others, and that no model may call.
+const UNDO: &str = "unbook";
+
 /// Tools of the test orchestration.
-fn tools() -> [(&'static str, CodeToolSpec); 9] {
+fn tools() -> [(&'static str, CodeToolSpec); 12] {
     use Repeat::{Idempotent, ReadOnly, SideEffect};
     [
         ("look", tool(ReadOnly, InDoubt::Ask, None)),
@@ -120,6 +123,9 @@ fn tools() -> [(&'static str, CodeToolSpec); 9] {
         ("wire", tool(SideEffect, InDoubt::Ask, Some("role:manager"))),
         ("spy", tool(ReadOnly, InDoubt::Ask, Some("role:manager"))),
         ("count", tool(ReadOnly, InDoubt::Ask, None)),
+        ("book", tool(SideEffect, InDoubtSpec::Compensate("unbook".to_owned()), None)),
+        ("let", tool(SideEffect, InDoubtSpec::Compensate("unbook".to_owned()), Some("role:manager"))),
+        (UNDO, tool(Idempotent, InDoubt::Ask, None)),
     ]
 }
 
@@ -129,8 +135,9 @@ fn orchestration() -> Orchestration {
     let order = AgentDef::new("order").description("Orders.");
     let mut builder = Orchestration::builder("support").model("default", ModelSpec::openai("m"));
     for (name, spec) in tools() {
-        triage = triage.tool(name);
-        refund = refund.tool(name);
+        if name != UNDO {
+            (triage, refund) = (triage.tool(name), refund.tool(name));
+        }
         builder = builder.code_tool(name, spec);
     }
     let payload = json!({ "type": "object", "properties": { "order": { "type": "integer" } }, "required": ["order"] });
@@ -420,6 +427,10 @@ fn event(event: &Event) -> String {
         Event::Intended(intended) => {
             let calls: Vec<_> = intended.calls.iter().map(|call| call.call.as_str()).collect();
             format!("intended {}", calls.join(" "))
+        }
+        Event::Withdrawn(withdrawn) => {
+            let calls: Vec<_> = withdrawn.calls.iter().map(|call| call.call.as_str()).collect();
+            format!("withdrawn {}", calls.join(" "))
         }
         Event::Returned(returned) => {
             format!("{} {}: {}", if returned.is_error { "error" } else { "returned" }, returned.call, returned.content)

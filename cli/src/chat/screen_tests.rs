@@ -131,7 +131,8 @@ fn asks(kind: RequestKind, audience: &str) -> Event {
 }
 
 fn intends() -> Event {
-    let call = IntendedCall { call: "call-1".to_owned(), key: "k".to_owned(), effect: Effect::SideEffect, in_doubt: InDoubt::Ask };
+    let call =
+        IntendedCall { call: "call-1".to_owned(), key: "k".to_owned(), effect: Effect::SideEffect, in_doubt: InDoubt::Ask, undo: None };
     Intended { calls: vec![call] }.into()
 }
 

@@ -163,7 +163,7 @@ pub(crate) fn call(n: usize) -> Call {
 }
 
 pub(crate) fn intended(call: &Call) -> IntendedCall {
-    IntendedCall { call: call.id.clone(), key: format!("key-{}", call.id), effect: Effect::SideEffect, in_doubt: InDoubt::Ask }
+    IntendedCall { call: call.id.clone(), key: format!("key-{}", call.id), effect: Effect::SideEffect, in_doubt: InDoubt::Ask, undo: None }
 }
 
 fn asked(kind: RequestKind, audience: Audience, call: Option<Call>) -> Asked {

@@ -14,6 +14,7 @@ mod agents;
 mod models;
 mod openapi;
 mod tools;
+mod undo;
 mod urls;
 
 /// How often in a row an agent goes on by itself, where nothing else is said.

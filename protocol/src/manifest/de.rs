@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Display};
 
-use serde::de::value::StrDeserializer;
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
@@ -152,6 +152,9 @@ impl<'de> Deserializer<'de> for &'de Node {
     fn deserialize_enum<V: Visitor<'de>>(self, _: &'static str, words: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         match &self.kind {
             Kind::Scalar { text, .. } => visitor.visit_enum(IntoDeserializer::<Error>::into_deserializer(text.as_str())),
+            Kind::Map(entries) if matches!(&entries[..], [Entry { key, .. }] if words.contains(&key.as_str())) => {
+                visitor.visit_enum(MapAccessDeserializer::new(Entries { entries: entries.iter(), value: None }))
+            }
             Kind::List(_) | Kind::Map(_) | Kind::Hole => Err(Error::new(format!("expected one word of {}", words.join(", ")))),
         }
     }

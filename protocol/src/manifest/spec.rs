@@ -432,6 +432,43 @@ pub struct ToolsetSpec {
     pub template: Option<TemplateSpec>,
 }
 
+/// What is done with a call that may or may not have run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum InDoubtSpec {
+    /// A person decides.
+    #[default]
+    Ask,
+    /// It runs again with the same key.
+    Retry,
+    /// It does not run again; the model is told that its outcome is unknown.
+    Abandon,
+    /// It is undone by this tool, which runs with the same arguments and must be idempotent or read-only. Where that fails, a person
+    /// decides.
+    Compensate(String),
+}
+
+impl InDoubtSpec {
+    /// What is done where nothing undoes the call, or that fails.
+    pub(crate) const fn otherwise(&self) -> InDoubt {
+        match self {
+            Self::Ask | Self::Compensate(_) => InDoubt::Ask,
+            Self::Retry => InDoubt::Retry,
+            Self::Abandon => InDoubt::Abandon,
+        }
+    }
+}
+
+impl From<InDoubt> for InDoubtSpec {
+    fn from(in_doubt: InDoubt) -> Self {
+        match in_doubt {
+            InDoubt::Ask => Self::Ask,
+            InDoubt::Retry => Self::Retry,
+            InDoubt::Abandon => Self::Abandon,
+        }
+    }
+}
+
 /// Rust functions that the worker registers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "code tools (a mapping with names or tools)")]
@@ -456,7 +493,7 @@ pub struct CodeToolSpec {
     pub effect: Option<Effect>,
     /// What is done when it is unknown whether it ran (default: ask).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_doubt: Option<InDoubt>,
+    pub in_doubt: Option<InDoubtSpec>,
     /// Who must approve a call before it runs: `caller`, `role:<name>` or `desk:<name>` (default: nobody).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -517,7 +554,7 @@ pub struct NatsToolSpec {
     pub effect: Option<Effect>,
     /// What is done when it is unknown whether it ran (default: ask).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_doubt: Option<InDoubt>,
+    pub in_doubt: Option<InDoubtSpec>,
     /// Who must approve a call before it runs: `caller`, `role:<name>` or `desk:<name>` (default: nobody).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -588,7 +625,7 @@ pub struct HttpToolSpec {
     pub effect: Option<Effect>,
     /// What is done when it is unknown whether it ran (default: ask).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_doubt: Option<InDoubt>,
+    pub in_doubt: Option<InDoubtSpec>,
     /// Who must approve a call before it runs: `caller`, `role:<name>` or `desk:<name>` (default: nobody).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -653,7 +690,7 @@ pub struct TemplateToolSpec {
     pub effect: Option<Effect>,
     /// What is done when it is unknown whether it ran (default: ask).
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_doubt: Option<InDoubt>,
+    pub in_doubt: Option<InDoubtSpec>,
     /// Who must approve a call before it runs: `caller`, `role:<name>` or `desk:<name>` (default: nobody).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]

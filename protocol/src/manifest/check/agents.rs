@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::tools::Toolsets;
 use super::urls::{check_headers, check_url};
-use super::{check_condition, given, models, nobody, positive, positive_secs};
+use super::{check_condition, given, models, nobody, positive, positive_secs, undo};
 use crate::event::{Audience, HistoryOption, Json};
 use crate::ids::AgentName;
 use crate::manifest::names::kebab;
@@ -290,6 +290,7 @@ fn tools_of(agent: &AgentSpec, toolsets: &Toolsets, at: &KeyPath, findings: &mut
             }
         }
     }
+    undo::check_names(&tools, &at.key("tools"), findings);
     tools
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use self::operation::{Arguments, arguments_of};
 use super::agents::NOT_INLINED;
-use super::tools::{check_tool_name, description, tool_secs};
+use super::tools::{check_tool_name, description, otherwise, tool_secs};
 use super::urls::{check_headers, check_url};
 use super::{given, nobody};
 use crate::event::{Effect, Json};
@@ -69,7 +69,7 @@ pub(super) fn check(spec: &OpenapiSpec, at: &KeyPath, findings: &mut Findings) -
 }
 
 /// Characters that no tool's name has become '_'.
-fn tool_name(id: &str) -> String {
+pub(super) fn tool_name(id: &str) -> String {
     id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect()
 }
 
@@ -152,7 +152,8 @@ fn tool(
             places,
         }),
         effect: spec.effect.unwrap_or(if is_read_only { Effect::ReadOnly } else { Effect::SideEffect }),
-        in_doubt: spec.in_doubt.unwrap_or_default(),
+        in_doubt: otherwise(spec.in_doubt.as_ref()),
+        undo: None,
         approval: spec.approval.clone(),
         timeout_secs: tool_secs(spec.timeout, at, findings),
     })

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::urls::{arguments, check_headers, check_path, check_tool_url, check_url};
-use super::{given, openapi, positive_secs};
-use crate::event::{Effect, Json};
+use super::{given, openapi, positive_secs, undo};
+use crate::event::{Effect, InDoubt, Json};
 use crate::manifest::problem::{Findings, KeyPath};
 use crate::manifest::seconds::Seconds;
 use crate::manifest::spec::{
-    CodeSpec, CodeToolSpec, HttpSpec, HttpToolSpec, McpSpec, Method, NatsSpec, TemplateSpec, TemplateToolSpec, ToolsetSpec,
+    CodeSpec, CodeToolSpec, HttpSpec, HttpToolSpec, InDoubtSpec, McpSpec, Method, NatsSpec, TemplateSpec, TemplateToolSpec, ToolsetSpec,
 };
 use crate::manifest::template;
 use crate::orchestration::{COMPLETE_TASK, HttpEndpoint, McpServer, TRANSFER_PREFIX, Tool, ToolSource};
@@ -59,7 +59,12 @@ pub(super) fn check(specs: &BTreeMap<String, ToolsetSpec>, findings: &mut Findin
         }
         toolsets.insert(name.clone(), tools);
     }
+    undo::link(specs, &mut toolsets, findings);
     toolsets
+}
+
+pub(super) fn otherwise(in_doubt: Option<&InDoubtSpec>) -> InDoubt {
+    in_doubt.map(InDoubtSpec::otherwise).unwrap_or_default()
 }
 
 fn code_tools(spec: &CodeSpec, at: &KeyPath, findings: &mut Findings) -> BTreeMap<String, Option<Tool>> {
@@ -75,7 +80,8 @@ fn code_tools(spec: &CodeSpec, at: &KeyPath, findings: &mut Findings) -> BTreeMa
             parameters: None,
             source: ToolSource::Code,
             effect: spec.effect.unwrap_or(Effect::SideEffect),
-            in_doubt: spec.in_doubt.unwrap_or_default(),
+            in_doubt: otherwise(spec.in_doubt.as_ref()),
+            undo: None,
             approval: spec.approval.clone(),
             timeout_secs: tool_secs(spec.timeout, &at, findings),
         };
@@ -134,7 +140,8 @@ fn http_tool(name: &str, spec: &HttpToolSpec, toolset: &HttpSpec, at: &KeyPath, 
             places: BTreeMap::new(),
         }),
         effect: spec.effect.unwrap_or(if read_only { Effect::ReadOnly } else { Effect::SideEffect }),
-        in_doubt: spec.in_doubt.unwrap_or_default(),
+        in_doubt: otherwise(spec.in_doubt.as_ref()),
+        undo: None,
         approval: spec.approval.clone(),
         timeout_secs: tool_secs(spec.timeout, at, findings),
     })
@@ -177,7 +184,8 @@ fn nats_tools(spec: &NatsSpec, at: &KeyPath, findings: &mut Findings) -> BTreeMa
             parameters: Some(object_schema(spec.parameters.as_ref(), &at.key("parameters"), findings)),
             source: ToolSource::Nats { subject: spec.subject.clone() },
             effect: spec.effect.unwrap_or(Effect::SideEffect),
-            in_doubt: spec.in_doubt.unwrap_or_default(),
+            in_doubt: otherwise(spec.in_doubt.as_ref()),
+            undo: None,
             approval: spec.approval.clone(),
             timeout_secs: tool_secs(spec.timeout, &at, findings),
         };
@@ -204,7 +212,8 @@ fn template_tool(name: &str, spec: &TemplateToolSpec, at: &KeyPath, findings: &m
         parameters: Some(parameters),
         source: ToolSource::Template { reply: spec.reply.clone() },
         effect: spec.effect.unwrap_or(Effect::ReadOnly),
-        in_doubt: spec.in_doubt.unwrap_or_default(),
+        in_doubt: otherwise(spec.in_doubt.as_ref()),
+        undo: None,
         approval: spec.approval.clone(),
         timeout_secs: tool_secs(spec.timeout, at, findings),
     }
