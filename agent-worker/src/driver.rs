@@ -8,7 +8,7 @@ mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{Append, LoadError, Shared, WorkItem, complete};
+use journal::{Append, LoadError, ReadError, Shared, WorkItem, complete};
 use protocol::brief::Phase;
 use protocol::conversation::{Conversation, Draft, FoldError, Partial};
 use protocol::entry::{Head, Trace};
@@ -53,6 +53,8 @@ pub(crate) struct Driver {
     pub(crate) cache: Cache,
     pub(crate) held: Held,
     pub(crate) speaker: Speaker,
+    /// How long an entry of a newer version waits for a worker that knows it, by the broker's clock.
+    pub(crate) newer_wait: Duration,
     /// Cancelled when running turns should be given back.
     pub(crate) hand_back: CancellationToken,
 }
@@ -111,15 +113,34 @@ impl Driver {
         }
     }
 
-    /// An entry this program cannot read: kept for a newer one, or, if no version can, for people.
+    /// An entry this program cannot read: kept for a newer one for a while, and, if no version can, for people.
     async fn set_aside_or_bury(&self, item: &WorkItem) {
         match Partial::decode(&item.stored) {
+            Err(DecodeError::Newer { what }) if self.has_waited(item.stored.time_ms).await => {
+                self.bury(item, &format!("{what} is of a newer version, and no worker that knows it came in time")).await;
+            }
             Err(DecodeError::Newer { what }) => {
                 tracing::warn!(subject = item.stored.subject, "set aside: {what}");
                 item.settle.give_back(NEWER).await;
             }
             Ok(_) | Err(DecodeError::Malformed(_)) => self.bury(item, "its headers are not an entry's").await,
         }
+    }
+
+    /// Whether what was stored then has waited long enough for a newer worker. As long as the broker does not say what time it is,
+    /// it has not: no process's own clock may give work up.
+    async fn has_waited(&self, since_ms: u64) -> bool {
+        let state = self.broker.consumer_state(&self.orchestration, &self.agent).await;
+        let waited_ms = state.ok().flatten().map(|state| state.now_ms.saturating_sub(since_ms));
+        waited_ms.is_some_and(|ms| Duration::from_millis(ms) >= self.newer_wait)
+    }
+
+    /// The kind for which the conversation was set aside, if that was too long ago: the note about it is its last entry.
+    async fn given_up(&self, conversation: &Conversation) -> Option<String> {
+        let (_, kind) = conversation.unknown()?;
+        let last = conversation.last().filter(|last| last.head.kind == "set-aside")?;
+        let noted = self.broker.at(&self.orchestration, conversation.id(), last.ordinal()).await.ok()??;
+        self.has_waited(noted.time_ms).await.then(|| kind.to_owned())
     }
 
     async fn bury(&self, item: &WorkItem, reason: &str) {
@@ -141,12 +162,27 @@ impl Driver {
                 self.bury(item, &problem).await;
                 return Finish::Dropped;
             }
+            // Asking again is no use: what it is about is lost.
+            Err(LoadError::Read(error @ ReadError::Damaged { .. })) => {
+                self.bury(item, &error.to_string()).await;
+                return Finish::Dropped;
+            }
             Err(error) => return Finish::GiveBack { delay: RETRY, reason: error.to_string() },
         };
         // What this agent has written behind the item is of an attempt that did not finish.
         let mut later = conversation.entries().iter().rev().take_while(|entry| entry.ordinal() > head.subject.ordinal);
         if let Some(attempt) = later.find_map(|entry| entry.head.subject.from.agent().and(entry.head.trace.as_ref())) {
             context::add_link(&Span::current(), &trace_context(attempt));
+        }
+        if let Some(kind) = self.given_up(&conversation).await {
+            let detail =
+                format!("it holds {kind:?}, and no worker of agent {} that knows it came in time: run a newer version", self.agent);
+            let failed = self.fail(conversation, failure::UNKNOWN_VERSION, detail.clone()).await;
+            if failed != Finish::Settled {
+                return failed;
+            }
+            self.bury(item, &detail).await;
+            return Finish::Dropped;
         }
         let revision = conversation.revision().unwrap_or(&head.revision).clone();
         let role = match self.roles.role(&revision).await {
@@ -204,9 +240,14 @@ impl Driver {
         if error.is_transient() {
             return Finish::GiveBack { delay: RETRY, reason: error.to_string() };
         }
-        tracing::error!(conversation = %conversation.id(), "{error}");
+        self.fail(conversation, failure::MISCONFIGURED, error.to_string()).await
+    }
+
+    /// Fails a conversation without a turn.
+    async fn fail(&self, conversation: Conversation, code: &'static str, detail: String) -> Finish {
+        tracing::error!(conversation = %conversation.id(), "{detail}");
         let Some(revision) = conversation.revision().cloned() else { return Finish::Settled };
-        let failed = Failed { code: failure::MISCONFIGURED.into(), detail: error.to_string() };
+        let failed = Failed { code: code.into(), detail: detail.clone() };
         let draft = Draft {
             class: Class::End,
             from: Writer::Agent(self.agent.clone()),
@@ -219,9 +260,7 @@ impl Driver {
         match conversation.prepare(draft) {
             Ok(prepared) => match self.broker.append(&prepared).await {
                 Append::Appended(_) | Append::Gone => Finish::Settled,
-                Append::Fenced { .. } | Append::Refused(_) | Append::Unknown(_) => {
-                    Finish::GiveBack { delay: RETRY, reason: error.to_string() }
-                }
+                Append::Fenced { .. } | Append::Refused(_) | Append::Unknown(_) => Finish::GiveBack { delay: RETRY, reason: detail },
             },
             // Not this agent's any more, or over.
             Err(_) => Finish::Settled,
@@ -318,3 +357,7 @@ fn trace_context(trace: &Trace) -> TraceContext {
 
 /// A driver that many turns share.
 pub(crate) type SharedDriver = Arc<Driver>;
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

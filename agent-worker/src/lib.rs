@@ -16,4 +16,4 @@ pub mod worker;
 
 pub use role::Environment;
 pub use tools::Functions;
-pub use worker::{Drained, StartError, Worker};
+pub use worker::{Drained, NEWER_WAIT, StartError, Worker};

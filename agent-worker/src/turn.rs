@@ -91,6 +91,8 @@ pub enum Input {
     Fenced(Conversation),
     /// It can never be stored as it is.
     Refused(Refusal),
+    /// It cannot even be written down, and why.
+    Unwritable(String),
 }
 
 /// What is being waited for.
@@ -200,9 +202,10 @@ impl Turn {
             (Input::Appended(_), Waiting::Append { then, .. }) => self.appended(then),
             (Input::Fenced(conversation), Waiting::Append { draft, then }) => self.fenced(conversation, draft, then),
             (Input::Refused(refusal), Waiting::Append { draft, .. }) => self.refused(&refusal, &draft),
+            (Input::Unwritable(why), Waiting::Append { draft, .. }) => self.unwritable(&why, &draft),
             // The driver answers the effect it was given; an answer to something else means it is broken, and a turn
             // that cannot be trusted is given up: the journal knows all that matters.
-            (Input::Model(_) | Input::Tools(_) | Input::Appended(_) | Input::Fenced(_) | Input::Refused(_), _) => {
+            (Input::Model(_) | Input::Tools(_) | Input::Appended(_) | Input::Fenced(_) | Input::Refused(_) | Input::Unwritable(_), _) => {
                 Effect::Finish(Finish::GiveBack {
                     delay: Duration::ZERO,
                     reason: "the driver answered something else than it was asked".to_owned(),

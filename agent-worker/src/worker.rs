@@ -26,6 +26,9 @@ use crate::tools::{Functions, McpServers, Means};
 /// Between two attempts at a broker that has no work to give, at most.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// How long an entry of a newer version waits for a worker that knows it.
+pub const NEWER_WAIT: Duration = Duration::from_secs(600);
+
 /// A worker as it is configured.
 pub struct Worker {
     broker: Shared,
@@ -35,6 +38,7 @@ pub struct Worker {
     environment: Environment,
     concurrency: Option<usize>,
     drain: Duration,
+    newer_wait: Duration,
 }
 
 impl fmt::Debug for Worker {
@@ -75,8 +79,8 @@ pub struct Drained {
 impl Worker {
     /// A worker that serves nobody yet. `environment` is where models and tools look their variables up.
     pub fn new(broker: Shared, process: ProcessId, environment: Environment) -> Self {
-        let functions = Functions::default();
-        Self { broker, process, serves: Vec::new(), functions, environment, concurrency: None, drain: Duration::from_secs(20) }
+        let (functions, drain) = (Functions::default(), Duration::from_secs(20));
+        Self { broker, process, serves: Vec::new(), functions, environment, concurrency: None, drain, newer_wait: NEWER_WAIT }
     }
 
     /// Serves an agent of an orchestration.
@@ -104,6 +108,13 @@ impl Worker {
     #[must_use]
     pub const fn drain(mut self, drain: Duration) -> Self {
         self.drain = drain;
+        self
+    }
+
+    /// Keeps what it does not understand for a newer worker for so long, by the broker's clock, before it is a dead letter.
+    #[must_use]
+    pub const fn newer_wait(mut self, wait: Duration) -> Self {
+        self.newer_wait = wait;
         self
     }
 
@@ -138,6 +149,7 @@ impl Worker {
             speaker: Speaker::new(self.broker),
             process: self.process,
             concurrency: self.concurrency,
+            newer_wait: self.newer_wait,
             hand_back: CancellationToken::new(),
             presence: TaskTracker::new(),
             turns: TaskTracker::new(),
@@ -185,6 +197,7 @@ struct Process {
     speaker: Speaker,
     process: ProcessId,
     concurrency: Option<usize>,
+    newer_wait: Duration,
     hand_back: CancellationToken,
     presence: TaskTracker,
     turns: TaskTracker,
@@ -211,6 +224,7 @@ impl Process {
             cache: Cache::default(),
             held: Held::default(),
             speaker: self.speaker.clone(),
+            newer_wait: self.newer_wait,
             hand_back: self.hand_back.clone(),
         });
         self.presence.spawn(presence::run(driver.clone(), concurrency, self.stop.clone()));

@@ -72,6 +72,8 @@ pub enum Command {
     Register(RegisterArgs),
     /// List the revisions, and how many open conversations run on each.
     Revisions(RevisionsArgs),
+    /// Look at a deployment, and say what to do.
+    Doctor(DoctorArgs),
     /// Check a manifest, without running anything.
     Validate(ManifestArgs),
     /// Draw a manifest's agents and handoffs as a Mermaid diagram.
@@ -385,6 +387,15 @@ pub struct RegisterArgs {
 /// See [`Command::Revisions`].
 #[derive(Debug, clap::Args)]
 pub struct RevisionsArgs {
+    /// Which orchestration.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// See [`Command::Doctor`].
+#[derive(Debug, clap::Args)]
+#[command(after_help = "The exit code is 1 where something does not work. docs/operations.md says what each finding means.")]
+pub struct DoctorArgs {
     /// Which orchestration.
     #[command(flatten)]
     pub target: TargetArgs,

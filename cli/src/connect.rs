@@ -47,19 +47,23 @@ pub(crate) fn process_id(prefix: &str) -> anyhow::Result<ProcessId> {
 
 /// Connects as `process`.
 pub(crate) async fn connect(address: &Address, process: &ProcessId) -> anyhow::Result<Shared> {
+    Ok(Arc::new(nats(address, process).await?))
+}
+
+/// The same, for whoever looks at the broker itself.
+pub(crate) async fn nats(address: &Address, process: &ProcessId) -> anyhow::Result<Nats> {
     let settings = match address {
         Address::Given(given) => Settings::from_env(given.nats.as_deref(), process.clone(), |name| std::env::var(name).ok())?,
         Address::Private(url) | Address::Dev { url, .. } => Settings::new(url, process.clone()),
     };
     let connected = Nats::connect(&settings).await;
-    let nats = match address {
-        Address::Given(_) | Address::Private(_) => connected?,
+    match address {
+        Address::Given(_) | Address::Private(_) => Ok(connected?),
         Address::Dev { data, .. } => connected.with_context(|| {
             let data = data.display();
             format!("the `baton dev` that kept its data in {data} seems to be gone: start it again with --data {data}")
-        })?,
-    };
-    Ok(Arc::new(nats))
+        }),
+    }
 }
 
 /// Connects a program that runs for long: a broker that is not there yet is waited for. None when it is told to stop before.

@@ -13,6 +13,7 @@ mod connect;
 mod coordinator;
 mod desk;
 pub mod dev;
+mod doctor;
 mod gateway;
 mod graph;
 mod health;
@@ -81,6 +82,7 @@ async fn run(args: Args, functions: Functions, output: Output) -> anyhow::Result
         Command::Cancel(args) => cancel::command(args, output).await,
         Command::Register(args) => register::command(args, output).await,
         Command::Revisions(args) => revisions::command(args, output).await,
+        Command::Doctor(args) => doctor::command(args, output).await,
         Command::Validate(args) => validate::command(args, output),
         Command::Graph(args) => graph::command(&args, output),
         Command::Health(args) => check::command(args, output).await,

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-const KEY: &str = "lease";
+/// Where the process that acts is written down.
+pub const KEY: &str = "lease";
 
 /// A candidate for one orchestration.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ mod bus;
 mod claim;
 mod connect;
 mod follow;
+mod inspect;
 mod message;
 mod objects;
 mod provision;
@@ -30,6 +31,7 @@ use protocol::subject;
 use protocol::wire::Stored;
 
 pub use connect::{ConnectError, RECONNECT_DELAY_MAX};
+pub use inspect::{Backlog, DeadLetters, Difference, Found, Inspected, Server, There, User};
 pub use settings::{DEFAULT_URL, Login, Settings, SettingsError, Tls};
 
 use crate::{Append, Follow, FollowError, Journal, ReadError, WorkError, WorkSource};

@@ -41,6 +41,8 @@ pub struct ConsumerState {
     pub ack_pending: u64,
     /// Not yet delivered.
     pub pending: u64,
+    /// The broker's time of this answer, in milliseconds since the Unix epoch.
+    pub now_ms: u64,
 }
 
 /// What the broker keeps beside the journal.

@@ -653,6 +653,10 @@ pub mod failure {
     pub const POISON: &str = "poison";
     /// The outcome is too large to store.
     pub const OVERSIZE: &str = "oversize";
+    /// The outcome cannot be written down.
+    pub const UNWRITABLE: &str = "unwritable";
+    /// An entry is of a version that no worker knew in time.
+    pub const UNKNOWN_VERSION: &str = "unknown_version";
     /// The broker does not permit the outcome.
     pub const NOT_PERMITTED: &str = "not_permitted";
     /// The result does not match the output schema.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use journal::{Append, LoadError, has_reached, load};
-use protocol::conversation::{Draft, Prepared};
+use protocol::conversation::{Draft, PrepareError, Prepared};
 use protocol::entry::Trace;
 use protocol::event::Event;
 use protocol::ids::{ConversationId, Seq};
@@ -25,10 +25,17 @@ impl Driver {
         let span = transfer.in_scope(|| spans::publish(template, conversation.as_str(), turn.conversation().tail().next));
         draft.trace = span.in_scope(current_trace);
         spans::entry(&span, &draft.id.to_string(), turn.epoch().0);
-        let prepared = turn.conversation().prepare(draft).map_err(|error| {
-            tracing::error!(%conversation, agent = %self.agent, "an entry that cannot follow was decided: {error}");
-            Finish::GiveBack { delay: RETRY, reason: error.to_string() }
-        })?;
+        let prepared = match turn.conversation().prepare(draft) {
+            Ok(prepared) => prepared,
+            Err(PrepareError::Encode(error)) => {
+                tracing::error!(%conversation, agent = %self.agent, "an entry that cannot be written was decided: {error}");
+                return Ok(Input::Unwritable(error.to_string()));
+            }
+            Err(PrepareError::Illegal(error)) => {
+                tracing::error!(%conversation, agent = %self.agent, "an entry that cannot follow was decided: {error}");
+                return Err(Finish::GiveBack { delay: RETRY, reason: error.to_string() });
+            }
+        };
         let mut pause = Duration::from_millis(100);
         loop {
             match self.broker.append(&prepared).instrument(span.clone()).await {

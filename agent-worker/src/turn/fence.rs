@@ -34,18 +34,26 @@ impl Turn {
 
     /// An entry that can never be stored as it is: the conversation fails visibly, or waits for the broker to have room.
     pub(super) fn refused(&mut self, refusal: &Refusal, draft: &Draft) -> Effect {
-        let was_failure = matches!(draft.events.last(), Some(Event::Failed(_)));
         let code = match refusal {
             Refusal::TooLarge { .. } => failure::OVERSIZE,
             Refusal::NotPermitted { .. } => failure::NOT_PERMITTED,
             Refusal::NoSpace(_) | Refusal::Other(_) => "",
         };
-        if was_failure || code.is_empty() {
-            let delay = Duration::from_secs(REFUSED_RETRY_SECS);
-            return Effect::Finish(Finish::GiveBack { delay, reason: refusal.to_string() });
+        self.fail_instead(code, refusal.to_string(), draft)
+    }
+
+    /// An entry that no bytes can be made of: it never will be stored, however often it is decided.
+    pub(super) fn unwritable(&mut self, why: &str, draft: &Draft) -> Effect {
+        self.fail_instead(failure::UNWRITABLE, format!("what it did cannot be written down: {why}"), draft)
+    }
+
+    /// Fails the conversation in place of an entry, or tries later where there is no code for that, or it was a failure itself.
+    fn fail_instead(&mut self, code: &'static str, reason: String, draft: &Draft) -> Effect {
+        if code.is_empty() || matches!(draft.events.last(), Some(Event::Failed(_))) {
+            return Effect::Finish(Finish::GiveBack { delay: Duration::from_secs(REFUSED_RETRY_SECS), reason });
         }
         self.fresh.clear();
         self.response = None;
-        self.fail(code, format!("agent {}: {refusal}", self.agent))
+        self.fail(code, format!("agent {}: {reason}", self.agent))
     }
 }

@@ -339,3 +339,16 @@ fn an_answer_to_another_effect_gives_the_turn_up() {
     assert!(matches!(turn.next(Input::Tools(Vec::new())), Effect::Finish(Finish::GiveBack { .. })));
     assert!(matches!(turn.next(Input::Model(Ok(protocol::event::Responded::default()))), Effect::Finish(Finish::GiveBack { .. })));
 }
+
+#[test]
+fn what_cannot_be_written_down_fails_visibly_and_a_failure_of_that_kind_waits() {
+    let mut stage = Stage::new();
+    stage.meanwhile(0, Meanwhile::CannotBeWritten);
+    let effects = stage.act("triage", [says("hi")]);
+    assert_eq!(effects[2..], ["end: failed unwritable", "settled"]);
+    let mut stage = Stage::new();
+    stage.meanwhile(0, Meanwhile::CannotBeWritten);
+    stage.meanwhile(1, Meanwhile::CannotBeWritten);
+    let effects = stage.act("triage", [says("hi")]);
+    assert_eq!(effects[2..], ["end: failed unwritable", "given back for 5 s"]);
+}

@@ -46,6 +46,8 @@ pub(super) enum Meanwhile {
     Entry(Class, String, Box<Event>),
     /// The journal refuses the append.
     Refuses(Refusal),
+    /// No bytes can be made of it.
+    CannotBeWritten,
 }
 
 /// A conversation of the test orchestration.
@@ -354,6 +356,7 @@ impl Stage {
                 Meanwhile::Says(text) => self.say(text),
                 Meanwhile::Entry(class, from, event) => self.write(class, &from, *event),
                 Meanwhile::Refuses(refusal) => return Input::Refused(refusal),
+                Meanwhile::CannotBeWritten => return Input::Unwritable("nested too deep".to_owned()),
             }
         }
         let prepared = turn.conversation().prepare(draft.clone()).unwrap_or_else(|error| panic!("{error}: {draft:?}"));

@@ -247,6 +247,9 @@ impl Screen {
             Event::Claimed(claim) => one(note(&format!("{} looks after it", claim.by))),
             Event::Warned(warning) => one(note(&format!("! {}", warning.detail))),
             Event::Continued(event) if event.because == Continuation::Autonomous => one(note("it goes on by itself")),
+            Event::Withdrawn(event) => {
+                event.calls.iter().map(|call| note(&format!("it is not known whether it ran; {} undoes it", call.tool))).collect()
+            }
             Event::Taken(taken) => one(note(&format!("another worker ({}) takes over: the one before has gone silent", taken.by))),
             Event::HandedBack(event) => one(note(&format!("its worker hands the turn back: {}", event.reason))),
             Event::Deferred(event) => one(note(&format!("put off for {} s: {}", event.wait_secs, event.reason))),

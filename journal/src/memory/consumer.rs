@@ -202,6 +202,7 @@ impl Consumer {
             ack_floor: open.map_or(self.last_delivered, |seq| Seq(seq.0 - 1)),
             ack_pending: self.pending.len() as u64,
             pending: (log.work(&self.agent, self.next).count() + held_back) as u64,
+            ..ConsumerState::default()
         }
     }
 }

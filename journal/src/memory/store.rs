@@ -153,11 +153,12 @@ impl Store for Memory {
     }
 
     async fn consumer_state(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Option<ConsumerState>, StoreError> {
+        let now_ms = self.now_ms();
         let read = |stream: &mut Stream, chance: &mut Chance| {
             let Stream { log, consumers, .. } = stream;
             Ok(consumers.get_mut(agent).map(|consumer| {
                 consumer.pump(log, Instant::now(), chance);
-                consumer.state(log)
+                ConsumerState { now_ms, ..consumer.state(log) }
             }))
         };
         self.ask_stream(orchestration, read).await

@@ -11,6 +11,7 @@ use protocol::subject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
+use super::inspect::Difference;
 use super::request::{Failure, Link, code};
 use super::{Nats, version};
 use crate::{Bus, Plan, Provision, ProvisionError, Provisioned};
@@ -43,20 +44,14 @@ const STREAM_SETTINGS: [&str; 13] = [
     "deny_purge",
     "sealed",
 ];
-const CONSUMER_SETTINGS: [&str; 9] = [
-    "filter_subject",
-    "ack_policy",
-    "ack_wait",
-    "max_ack_pending",
-    "deliver_policy",
-    "max_deliver",
-    "replay_policy",
-    "headers_only",
-    "deliver_subject",
-];
+const CONSUMER_SETTINGS: [&str; 8] =
+    ["filter_subject", "ack_policy", "ack_wait", "deliver_policy", "max_deliver", "replay_policy", "headers_only", "deliver_subject"];
 
 /// Settings of a stream that may be larger; a negative number is "without limit".
 const STREAM_FLOORS: [&str; 2] = ["num_replicas", "max_msg_size"];
+
+/// Settings of a consumer that may be larger, likewise.
+const CONSUMER_FLOORS: [&str; 1] = ["max_ack_pending"];
 
 /// The one setting that is compared only where the plan says something.
 const BYTES_MAX: &str = "max_bytes";
@@ -197,14 +192,29 @@ impl Provision for Nats {
 }
 
 /// A stream or consumer: how it is asked for, made and told from others.
-struct Thing {
-    what: String,
-    info: String,
+pub(super) struct Thing {
+    pub(super) what: String,
+    pub(super) info: String,
     create: String,
     config: Json,
     body: Json,
     equal: Vec<&'static str>,
     at_least: &'static [&'static str],
+}
+
+/// Everything that a plan asks for, the journal first.
+pub(super) fn things(plan: &Plan) -> Result<Vec<Thing>, ProvisionError> {
+    let mut things = vec![
+        Thing::stream("stream", &journal(plan))?,
+        Thing::stream("bucket", &bucket(plan))?,
+        Thing::stream("object store", &objects(plan))?,
+        Thing::stream("stream", &dead(plan))?,
+        Thing::stream("stream", &tick(plan))?,
+    ];
+    for agent in &plan.agents {
+        things.push(Thing::consumer(plan, agent)?);
+    }
+    Ok(things)
 }
 
 impl Thing {
@@ -235,12 +245,12 @@ impl Thing {
             body: json!({ "stream_name": stream, "config": json, "action": "create" }),
             config: json,
             equal: CONSUMER_SETTINGS.to_vec(),
-            at_least: &[],
+            at_least: &CONSUMER_FLOORS,
         })
     }
 
-    /// The first setting in which what was found is not what it must be.
-    fn difference(&self, found: &Json) -> Option<ProvisionError> {
+    /// The settings in which what was found is not what it must be.
+    pub(super) fn differences(&self, found: &Json) -> Vec<Difference> {
         let pair = |setting: &str| (found.get(setting), self.config.get(setting));
         let differs = |setting: &&&str| {
             let (found, expected) = pair(setting);
@@ -250,9 +260,17 @@ impl Thing {
             let (found, expected) = pair(setting);
             limit(found) < limit(expected)
         };
-        let setting = *self.equal.iter().find(differs).or_else(|| self.at_least.iter().find(is_below))?;
-        let (found, expected) = pair(setting);
-        let (found, expected) = (shown(setting, found), shown(setting, expected));
+        let different = self.equal.iter().filter(differs).chain(self.at_least.iter().filter(is_below));
+        let difference = |setting: &&'static str| {
+            let (found, expected) = pair(setting);
+            Difference { setting, found: shown(setting, found), expected: shown(setting, expected) }
+        };
+        different.map(difference).collect()
+    }
+
+    /// The first of them, as an error.
+    fn difference(&self, found: &Json) -> Option<ProvisionError> {
+        let Difference { setting, found, expected } = self.differences(found).into_iter().next()?;
         Some(ProvisionError::Differs { what: self.what.clone(), setting, found, expected })
     }
 }
@@ -288,16 +306,7 @@ fn shown(setting: &str, value: Option<&Json>) -> String {
 impl Nats {
     async fn ensure(&self, plan: &Plan, may_create: bool) -> Result<Provisioned, ProvisionError> {
         version::check(&self.link.server().version)?;
-        let mut things = vec![
-            Thing::stream("stream", &journal(plan))?,
-            Thing::stream("bucket", &bucket(plan))?,
-            Thing::stream("object store", &objects(plan))?,
-            Thing::stream("stream", &dead(plan))?,
-            Thing::stream("stream", &tick(plan))?,
-        ];
-        for agent in &plan.agents {
-            things.push(Thing::consumer(plan, agent)?);
-        }
+        let things = things(plan)?;
         let mut provisioned = Provisioned::default();
         let mut replicas = None;
         for thing in &things {
@@ -321,7 +330,7 @@ impl Nats {
     }
 
     /// Whether what is acknowledged survives a power failure, and what to say if not.
-    async fn durability(&self, replicas: u64) -> (bool, Vec<String>) {
+    pub(super) async fn durability(&self, replicas: u64) -> (bool, Vec<String>) {
         if replicas >= 3 || self.link.is_synced {
             return (true, Vec::new());
         }

@@ -15,6 +15,7 @@ use tokio::time::sleep;
 
 use super::Nats;
 use super::append::{Verdict, verdict};
+use super::inspect::broker_ms;
 use super::message::{header_bytes, outgoing};
 use super::objects::{Place, bounded};
 use super::provision::{MESSAGE_BYTES_MAX, bucket_stream, dead_stream, tick_stream};
@@ -120,6 +121,7 @@ impl Store for Nats {
             ack_floor: Position,
             num_ack_pending: u64,
             num_pending: u64,
+            ts: String,
         }
         #[derive(Deserialize)]
         struct Position {
@@ -132,6 +134,7 @@ impl Store for Nats {
                 ack_floor: info.ack_floor.stream_seq,
                 ack_pending: info.num_ack_pending,
                 pending: info.num_pending,
+                now_ms: broker_ms(&info.ts).ok_or_else(|| StoreError::Refused(format!("{:?} is no time", info.ts)))?,
             })),
             Err(failure) if failure.is(code::CONSUMER_NOT_FOUND) => Ok(None),
             failed => missing_stream(failed, &stream).map(|_| None),

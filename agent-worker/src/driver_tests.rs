@@ -1,0 +1,126 @@
+//! What a worker does with entries that it cannot use: with time for a newer worker, by the broker's clock, and then for people to see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::memory::Memory;
+use journal::{Append, Journal, Plan, Provision, Shared, Store, load, registry};
+use protocol::brief::{Fixed, Phase};
+use protocol::builder::AgentDef;
+use protocol::conversation::{Conversation, Draft};
+use protocol::event::{Event, Message, Opened, Role, failure};
+use protocol::ids::{EntryId, Writer};
+use protocol::manifest::ModelSpec;
+use protocol::orchestration::Orchestration;
+use protocol::subject::Class;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::test_support::http;
+use crate::worker::{NEWER_WAIT, Worker};
+
+/// A journal in memory with one agent, and a worker of it that is of this version. Time is paused: it passes when nobody has anything to do.
+struct Stage {
+    memory: Arc<Memory>,
+    orchestration: Orchestration,
+    stop: CancellationToken,
+}
+
+impl Stage {
+    async fn new() -> Self {
+        let writer = AgentDef::new("writer").description("Writes.").instructions("Write.");
+        let model = ModelSpec::script("- say: Hello.\n").unwrap();
+        let builder = Orchestration::builder("desk").model("default", model).agents([&writer]).start_with("writer");
+        let orchestration = builder.build().unwrap_or_else(|problems| panic!("{problems:?}")).orchestration;
+        let memory = Arc::new(Memory::new());
+        let agents = orchestration.agents().map(|agent| agent.name.clone()).collect();
+        memory.provision(&Plan::new(orchestration.name().clone(), agents)).await.unwrap();
+        registry::register(&*memory, &orchestration).await.unwrap();
+        Self { memory, orchestration, stop: CancellationToken::new() }
+    }
+
+    fn work(&self) {
+        // Whoever makes an HTTP client has chosen its TLS.
+        drop(http());
+        let broker: Shared = Arc::new(self.memory.client());
+        let worker = Worker::new(broker, "writer-1".parse().unwrap(), Arc::new(|_: &str| None));
+        let worker = worker.serve(self.orchestration.name().clone(), self.orchestration.start().clone());
+        tokio::spawn(worker.run(self.stop.clone(), watch::Sender::new(false)));
+    }
+
+    fn draft(&self, class: Class, from: Writer, event: Event) -> Draft {
+        let (process, revision) = ("p".parse().unwrap(), self.orchestration.revision().clone());
+        Draft { class, from, id: EntryId::from_random([7; 16]), process, revision, events: vec![event], trace: None }
+    }
+
+    fn opening(&self) -> (Conversation, protocol::conversation::Prepared) {
+        let class = Class::To { agent: self.orchestration.start().clone(), revision: self.orchestration.revision().clone() };
+        let input = vec![Message { role: Role::User, name: None, text: "Hi.".to_owned() }];
+        let conversation = Conversation::empty(self.orchestration.name().clone(), "c1".parse().unwrap());
+        let draft = self.draft(class, Writer::Client, Opened { input, ..Opened::default() }.into());
+        let prepared = conversation.prepare_opening(draft, Fixed::default()).unwrap();
+        (conversation, prepared)
+    }
+
+    /// The reason of the first dead letter, once there is one, and how long that took by the broker's clock.
+    async fn buried(&self) -> (String, Duration) {
+        let began_ms = self.memory.now_ms();
+        loop {
+            if let Some(letter) = self.memory.dead_letters(self.orchestration.name()).first() {
+                return (letter.reason.clone(), Duration::from_millis(self.memory.now_ms() - began_ms));
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Nothing of the agent's work is left.
+    async fn is_settled(&self) -> bool {
+        let state = self.memory.consumer_state(self.orchestration.name(), self.orchestration.start()).await.unwrap().unwrap();
+        (state.pending, state.ack_pending) == (0, 0)
+    }
+}
+
+/// Ten minutes, and as long as it takes until the item comes again.
+fn assert_is_the_wait(waited: Duration) {
+    assert!((NEWER_WAIT..NEWER_WAIT + Duration::from_secs(30)).contains(&waited), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_entry_of_a_newer_version_waits_ten_minutes_and_is_a_dead_letter_then() {
+    let stage = Stage::new().await;
+    let (_, opening) = stage.opening();
+    let mut message = opening.message;
+    message.headers.insert(protocol::wire::header::VERSION, "2".to_owned());
+    assert!(matches!(stage.memory.inject(message), Ok(Append::Appended(_))));
+    stage.work();
+    let (reason, waited) = stage.buried().await;
+    assert!(reason.contains("newer version"), "{reason}");
+    assert_is_the_wait(waited);
+    assert!(stage.is_settled().await, "nobody is given it again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_nobody_knows_fails_the_conversation_after_ten_minutes() {
+    let stage = Stage::new().await;
+    let (mut conversation, opening) = stage.opening();
+    let Append::Appended(seq) = stage.memory.append(&opening).await else { panic!("it is not stored") };
+    conversation.commit(opening, seq).unwrap();
+    let unknown = Event::Unknown { kind: "sung".to_owned(), data: vec![0xc0].into() };
+    let note = stage.draft(Class::Note, Writer::Agent(stage.orchestration.start().clone()), unknown);
+    let note = conversation.prepare(Draft { id: EntryId::from_random([8; 16]), ..note }).unwrap();
+    assert!(matches!(stage.memory.append(&note).await, Append::Appended(_)));
+    // However long it has lain there, its time begins when somebody meets it.
+    tokio::time::advance(NEWER_WAIT * 2).await;
+    stage.work();
+    let (reason, waited) = stage.buried().await;
+    assert!(reason.contains("sung"), "{reason}");
+    assert_is_the_wait(waited);
+    let conversation = load(&*stage.memory, stage.orchestration.name(), conversation.id()).await.unwrap().unwrap();
+    assert_eq!(conversation.phase(), Some(Phase::Failed));
+    let failed = conversation.events().find_map(|(_, (_, event))| match event {
+        Event::Failed(failed) => Some(failed.code.clone()),
+        _ => None,
+    });
+    assert_eq!(failed.as_deref(), Some(failure::UNKNOWN_VERSION));
+    assert!(stage.is_settled().await, "nobody is given it again");
+}

@@ -1,0 +1,114 @@
+//! Finds a deployment's facts out. Nothing is changed, and what cannot be seen is a fact too.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use client::{Client, Side};
+use futures::future::join_all;
+use futures::{FutureExt, StreamExt, future, stream};
+use journal::nats::Nats;
+use journal::{Bus, Plan, Store, registry};
+use protocol::brief::Phase;
+use protocol::ids::{AgentName, OrchestrationName, ProcessId, Revision};
+use protocol::presence::Heartbeat;
+use protocol::query::{ListQuery, Shown};
+use protocol::subject;
+use serde_json::Value as Json;
+
+use super::facts::{Agent, Facts, Seen};
+use super::judge::seen;
+
+/// How long heartbeats and answers are waited for: three heartbeats.
+const LISTEN: Duration = Duration::from_millis(800);
+
+pub(crate) async fn gather(nats: &Nats, orchestration: OrchestrationName, process: ProcessId) -> anyhow::Result<Facts> {
+    let (revision, names) = current(nats, &orchestration).await;
+    let client = Client::new(std::sync::Arc::new(nats.clone()), orchestration.clone(), Side::Client, process);
+    let plan = Plan::new(orchestration.clone(), names.clone());
+    let backlogs = join_all(names.iter().map(|agent| nats.backlog(&orchestration, agent).map(seen)));
+    let (user, things, workers, backlogs) = future::join4(nats.user(), nats.inspect(&plan), heard(nats, &orchestration), backlogs).await;
+    let own_ms = now_ms();
+    let things = things?;
+    let (coordinators, gateways, leader, waiting, dead_letters) = tokio::join!(
+        answering(nats, "coordinator", "orchestration", &orchestration),
+        answering(nats, "gateway", "orchestrations", &orchestration),
+        leader(nats, &orchestration),
+        waiting(&client),
+        nats.dead_letters(&orchestration).map(seen),
+    );
+    let agent = |(name, backlog): (AgentName, _)| {
+        let workers = workers.values().filter(|worker| worker.agent == name).cloned().collect();
+        (name, Agent { workers, backlog })
+    };
+    let replicas = things.first().and_then(|thing| match &thing.found {
+        journal::nats::Found::There(there) => Some(there.replicas),
+        _ => None,
+    });
+    Ok(Facts {
+        server: nats.server(),
+        user,
+        doubts: nats.doubts(replicas.unwrap_or(1)).await,
+        things,
+        own_ms,
+        revision,
+        agents: names.into_iter().zip(backlogs).map(agent).collect(),
+        coordinators,
+        leader,
+        waiting,
+        gateways,
+        dead_letters,
+        orchestration,
+    })
+}
+
+async fn current(nats: &Nats, orchestration: &OrchestrationName) -> (Seen<Revision>, Vec<AgentName>) {
+    let definition = async {
+        let revision = registry::current(nats, orchestration).await?;
+        registry::definition(nats, orchestration, &revision).await
+    };
+    match definition.await {
+        Ok(definition) => (Ok(definition.revision().clone()), definition.agents().map(|agent| agent.name.clone()).collect()),
+        Err(error) => (Err(error.to_string()), Vec::new()),
+    }
+}
+
+/// The last heartbeat of each worker process and agent that is heard.
+async fn heard(nats: &Nats, orchestration: &OrchestrationName) -> BTreeMap<(AgentName, ProcessId), Heartbeat> {
+    let beats = match nats.listen(&subject::heartbeats(orchestration), None).await {
+        Ok(beats) => beats,
+        Err(_) => stream::empty().boxed(),
+    };
+    let heartbeats = beats.take_until(tokio::time::sleep(LISTEN)).filter_map(|beat| {
+        let heartbeat = serde_json::from_slice::<Heartbeat>(&beat.payload).ok();
+        future::ready(heartbeat.map(|heartbeat| ((heartbeat.agent.clone(), heartbeat.process.clone()), heartbeat)))
+    });
+    heartbeats.collect().await
+}
+
+/// The processes of a kind that answer discovery, and whose metadata say under `key` that they serve the orchestration.
+async fn answering(nats: &Nats, kind: &str, key: &str, orchestration: &OrchestrationName) -> Seen<Vec<ProcessId>> {
+    let answers = seen(nats.ask_all(&format!("$SRV.PING.{kind}"), Bytes::new(), LISTEN).await)?;
+    let process = |answer: &Bytes| {
+        let answer: Json = serde_json::from_slice(answer).ok()?;
+        let serves = answer.pointer(&format!("/metadata/{key}"))?.as_str()?.split(',').any(|name| name == orchestration.as_str());
+        answer.get("id")?.as_str()?.parse().ok().filter(|_| serves)
+    };
+    Ok(answers.iter().filter_map(process).collect())
+}
+
+async fn leader(nats: &Nats, orchestration: &OrchestrationName) -> Seen<Option<ProcessId>> {
+    let lease = seen(nats.value(orchestration, coordinator::lease::KEY).await)?;
+    Ok(lease.and_then(|lease| String::from_utf8_lossy(&lease.bytes).parse().ok()))
+}
+
+async fn waiting(client: &Client) -> Seen<(Vec<Shown>, u64)> {
+    let status = seen(client.status().await)?;
+    let query = ListQuery { phase: Some(Phase::Waiting), ..ListQuery::default() };
+    Ok((seen(client.list(&query).await)?.conversations, status.now_ms))
+}
+
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
