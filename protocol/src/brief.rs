@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Asked, Audience, CompletedBecause, Continuation, Event, RequestKind, Verdict};
+use crate::event::{Asked, Audience, CompletedBecause, Continuation, Event, Replied, RequestKind, Verdict};
 use crate::ids::{AgentName, EventId, Ordinal, ProcessId, RequestId, Writer};
 use crate::orchestration::OnMessage;
 use crate::subject::Class;
@@ -384,17 +384,7 @@ impl Brief {
                 }
             }
             Event::Asked(asked) => self.ask(id, asked),
-            Event::Replied(reply) => {
-                let has_action = reply.action.is_some();
-                let answered =
-                    self.answer(reply.request, |open| open.kind == RequestKind::Question && (open.is_at_desk() || !has_action))?;
-                if answered.is_at_desk() && !reply.by.is_empty() {
-                    self.served_by = Some(reply.by.clone());
-                }
-                let Class::To { agent, .. } = step.class else { return Err(Illegal::Class { kind: event.kind().to_owned() }) };
-                self.begin_turn(id.ordinal, agent.clone());
-                self.begin_user_turn();
-            }
+            Event::Replied(reply) => self.reply(id, reply, step)?,
             Event::Decided(decision) => {
                 self.answer(decision.request, |open| decides(decision.verdict, open.kind))?;
                 match (step.class, self.requests.is_empty()) {
@@ -428,6 +418,18 @@ impl Brief {
             Event::Cancelled(_) => self.end(Phase::Cancelled),
             Event::Erased(_) => self.end(Phase::Erased),
         }
+        Ok(())
+    }
+
+    fn reply(&mut self, id: EventId, reply: &Replied, step: &Step<'_>) -> Result<(), Illegal> {
+        let has_action = reply.action.is_some();
+        let answered = self.answer(reply.request, |open| open.kind == RequestKind::Question && (open.is_at_desk() || !has_action))?;
+        if answered.is_at_desk() && !reply.by.is_empty() {
+            self.served_by = Some(reply.by.clone());
+        }
+        let Class::To { agent, .. } = step.class else { return Err(Illegal::Class { kind: "replied".to_owned() }) };
+        self.begin_turn(id.ordinal, agent.clone());
+        self.begin_user_turn();
         Ok(())
     }
 

@@ -146,7 +146,7 @@ pub struct Tool {
     /// What is done when it is unknown whether it ran.
     pub in_doubt: InDoubt,
     /// The tool that undoes it then, before anything else is done: idempotent or read-only, and perhaps none of its agent's.
-    pub undo: Option<Box<Tool>>,
+    pub undo: Option<Box<Self>>,
     /// Who must approve a call before it runs; nobody by default.
     pub approval: Option<Audience>,
     /// Wall time of one run, in seconds.

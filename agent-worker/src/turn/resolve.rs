@@ -209,7 +209,7 @@ impl Turn {
                 (CallState::InDoubt(known), _) => match withdrawal(known) {
                     Some(new) => {
                         runs.push(undo(open, &new));
-                        self.set_state(&open.call.id, CallState::Withdrawn(known.clone(), new.clone()));
+                        self.set_state(&open.call.id, &CallState::Withdrawn(known.clone(), new.clone()));
                         withdrawn.push(new);
                     }
                     None => runs.push(run(&known.key)),
@@ -250,14 +250,14 @@ impl Turn {
             (Some((_, tool)), Ok(content)) => self.settle_call(call, undone_result(&tool, &content), true),
             (Some((intended, tool)), Err(error)) => {
                 let why = format!("{tool} was to undo it and failed: {error}");
-                self.set_state(call, CallState::Irrevocable { intended, why });
+                self.set_state(call, &CallState::Irrevocable { intended, why });
             }
         }
     }
 
-    fn set_state(&mut self, call: &str, state: CallState) {
+    fn set_state(&mut self, call: &str, state: &CallState) {
         let calls = self.response.iter_mut().flat_map(|response| &mut response.calls);
-        calls.filter(|open| open.call.id == call).for_each(|open| open.state = state.clone());
+        calls.filter(|open| open.call.id == call).for_each(|open| open.state.clone_from(state));
     }
 }
 

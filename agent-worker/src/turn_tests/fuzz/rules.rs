@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use protocol::entry::Entry;
-use protocol::event::{Asked, Call, Effect, Event, HistoryOption, InDoubt, Replied, Verdict};
+use protocol::event::{Asked, Call, Effect, Event, HistoryOption, Replied, Verdict};
 use protocol::history::PromptMessage;
 use protocol::ids::{Hash, Ordinal};
+use protocol::manifest::InDoubtSpec;
 use protocol::subject::Class;
 
 use super::law::Means;
@@ -132,7 +133,8 @@ impl World {
         let calls = self.last_response(seen, before);
         let distinct: BTreeSet<&str> = runs.iter().map(|run| run.call.id.as_str()).collect();
         assert_eq!(distinct.len(), runs.len(), "one call, two runs: {runs:?}");
-        for Run { call, key } in runs {
+        for Run { call, key, undoes } in runs {
+            assert_eq!(*undoes, None, "no tool here undoes another: {call:?}");
             assert!(calls.iter().any(|made| made.name == call.name && made.arguments == call.arguments), "nobody made {call:?}");
             let Means::Run(tool) = self.demands.means(me, call) else { panic!("{call:?} means no run for {me}") };
             let earlier = before.iter().filter_map(|other| if let What::Ran(runs) = &other.what { Some((other, runs)) } else { None });
@@ -148,7 +150,7 @@ impl World {
             }
             let (writer, class) = intent(known, key, &call.id).unwrap_or_else(|| panic!("no intent of {call:?}"));
             assert!(matches!(class, Class::Note), "an intent that is no note");
-            if effect == Effect::SideEffect && tool.in_doubt != Some(InDoubt::Retry) {
+            if effect == Effect::SideEffect && tool.in_doubt != Some(InDoubtSpec::Retry) {
                 assert_eq!(writer.head.process, seen.process, "somebody else's intent: {call:?}");
                 let by_me = repeats.iter().filter(|(other, _)| other.process == seen.process && other.next == seen.next);
                 assert_eq!(by_me.count(), 0, "one intent, two runs: {call:?}");

@@ -203,7 +203,7 @@ impl World {
                     let is_done = later.any(|class| matches!(class, Class::To { .. } | Class::Ask | Class::End));
                     return self.note(&turn, What::Finished { finish, is_done });
                 }
-                Effect::Append(draft) => self.append(&mut turn, draft),
+                Effect::Append(draft) => self.append(&mut turn, &draft),
                 Effect::AskModel(messages) => {
                     self.note(&turn, What::Prompted { messages, is_summary: false });
                     let Some(input) = self.ask(&mut turn, false) else { return };
@@ -255,14 +255,14 @@ impl World {
             0 | 1 => true,
             2 if !turn.conversation().has_unresolved_intent() => {
                 let draft = turn.hand_back("draining");
-                self.append(turn, draft);
+                self.append(turn, &draft);
                 true
             }
             _ => false,
         }
     }
 
-    fn append(&mut self, turn: &mut Turn, draft: Draft) -> Input {
+    fn append(&mut self, turn: &mut Turn, draft: &Draft) -> Input {
         if self.one_in(10) {
             self.interfere();
         }
