@@ -76,7 +76,11 @@ impl Driver {
         let mut pause = Duration::from_millis(2);
         loop {
             match load(&*self.broker, &self.orchestration, &conversation).await {
-                Ok(None) => return Err(Finish::Settled),
+                // Nothing is left of it, or a replica has nothing of it yet: only the leader can tell.
+                Ok(None) => match self.broker.at(&self.orchestration, &conversation, prepared.ordinal()).await {
+                    Ok(None) => return Err(Finish::Settled),
+                    Ok(Some(_)) | Err(_) => self.pause(pause).await?,
+                },
                 Ok(Some(refolded)) if has_reached(&refolded, tail) => {
                     let at = usize::try_from(prepared.ordinal()).ok().and_then(|ordinal| refolded.entries().get(ordinal));
                     return match at.filter(|entry| entry.head.id == prepared.id()) {
