@@ -20,7 +20,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use protocol::conversation::Prepared;
-use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal, Seq};
 use protocol::subject::{self, NotAnEntry};
 use protocol::wire::{Message, Stored};
 use tokio::sync::{Notify, watch};
@@ -147,6 +147,11 @@ impl Memory {
     pub fn stored(&self, orchestration: &OrchestrationName) -> Vec<Stored> {
         self.with_stream(orchestration, |stream, _| stream.log.all().map(|stored| stream.log.redeem_or_raw(stored)).collect())
             .unwrap_or_default()
+    }
+
+    /// The sequence of the last entry in an orchestration's stream, which is 0 before the first.
+    pub fn last_seq(&self, orchestration: &OrchestrationName) -> Seq {
+        self.with_stream(orchestration, |stream, _| stream.log.last()).unwrap_or_default()
     }
 
     /// An orchestration's dead letters, in order.

@@ -307,6 +307,19 @@ impl Conversation {
         Ok(())
     }
 
+    /// The conversation as it was before an entry, for those who look back; all of it, where there is no such entry.
+    #[must_use]
+    pub fn before(&self, ordinal: Ordinal) -> Self {
+        let entries: Vec<_> = self.entries.iter().take_while(|entry| entry.ordinal() < ordinal).cloned().collect();
+        let tail = entries.last().map_or_else(Tail::default, |last| Tail {
+            seq: last.seq,
+            next: last.ordinal() + 1,
+            hash: Some(last.hash),
+            epoch: last.epoch(),
+        });
+        Self { orchestration: self.orchestration.clone(), id: self.id.clone(), entries, tail }
+    }
+
     fn push(&mut self, entry: Arc<Entry>) -> Result<(), FoldError> {
         let subject = &entry.head.subject;
         if subject.orchestration != self.orchestration || subject.conversation != self.id {

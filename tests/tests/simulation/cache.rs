@@ -1,0 +1,48 @@
+//! A worker's cache of long conversations, as `agent-worker/src/cache.rs` keeps it.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use protocol::conversation::{Conversation, Partial};
+use protocol::history::PromptMessage;
+use protocol::ids::ConversationId;
+
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    conversations: RefCell<BTreeMap<ConversationId, Conversation>>,
+    /// Only a planted bug looks here.
+    prompts: RefCell<BTreeMap<ConversationId, Vec<PromptMessage>>>,
+}
+
+impl Cache {
+    pub(crate) fn put(&self, conversation: Conversation) {
+        let is_long = conversation.last().is_some_and(|entry| entry.state.seals || !entry.state.sealed.is_empty());
+        let is_open = conversation.phase().is_some_and(|phase| !phase.is_ended());
+        let mut conversations = self.conversations.borrow_mut();
+        if is_long && is_open {
+            conversations.insert(conversation.id().clone(), conversation);
+        } else {
+            conversations.remove(conversation.id());
+        }
+    }
+
+    pub(crate) fn extended(&self, partial: &Partial) -> Option<Conversation> {
+        let id = &partial.last().head.subject.conversation;
+        let mut conversation = self.conversations.borrow().get(id)?.clone();
+        conversation.extend(partial).ok()?;
+        let is_there = conversation.tail().seq == partial.last().seq;
+        is_there.then_some(conversation)
+    }
+
+    /// What is remembered of the last prompt, with the newest message: whatever others did in between is forgotten.
+    pub(crate) fn remembered(&self, id: &ConversationId, messages: Vec<PromptMessage>) -> Vec<PromptMessage> {
+        let mut prompts = self.prompts.borrow_mut();
+        let mut remembered = prompts.remove(id).unwrap_or_default();
+        match messages.last() {
+            Some(last) if !remembered.is_empty() => remembered.push(last.clone()),
+            _ => remembered = messages,
+        }
+        prompts.insert(id.clone(), remembered.clone());
+        remembered
+    }
+}

@@ -1,0 +1,44 @@
+//! I18, bounded rework: model calls per committed step ≤ 1 + faults and interrupts that touched it; = 1 without.
+
+use std::collections::BTreeMap;
+
+use protocol::event::Event;
+use protocol::history::PromptMessage;
+use protocol::ids::ConversationId;
+
+use crate::record::Seen;
+use crate::told::Evidence;
+
+pub(crate) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
+    let recording = evidence.recording;
+    let mut asked: BTreeMap<&ConversationId, Vec<&[PromptMessage]>> = BTreeMap::new();
+    for record in &recording.records {
+        if let Seen::Asked { whose, messages, is_summary: false, .. } = &record.seen {
+            asked.entry(&whose.conversation).or_default().push(messages);
+        }
+    }
+    let struck = recording.records.iter().filter(|record| matches!(record.seen, Seen::Struck)).count() as u64;
+    let faults = struck + recording.faults.values().sum::<u64>();
+    for conversation in evidence.conversations() {
+        let events: Vec<&Event> = conversation.entries().iter().flat_map(|entry| &entry.events).collect();
+        let count = |is: fn(&Event) -> bool| events.iter().filter(|event| is(event)).count() as u64;
+        let interrupts = count(|event| matches!(event, Event::Interrupted(_) | Event::Cancelled(_) | Event::Failed(_)));
+        let pauses = count(|event| matches!(event, Event::Deferred(_) | Event::HandedBack(_)));
+        let takeovers = count(|event| matches!(event, Event::Taken(_) | Event::Redispatched(_)));
+        if recording.is_calm && takeovers > 0 {
+            return Err(format!("{} was taken from a healthy worker {takeovers} times", conversation.id()));
+        }
+        let same = same_prompts(asked.get(conversation.id()).map_or(&[], Vec::as_slice));
+        let touched = if recording.is_calm { 0 } else { faults + interrupts + pauses + takeovers };
+        if same > 1 + touched {
+            return Err(format!("{}: {same} model calls for one step, which {touched} faults may have touched", conversation.id()));
+        }
+    }
+    Ok(())
+}
+
+/// How often the model was asked the very same.
+fn same_prompts(prompts: &[&[PromptMessage]]) -> u64 {
+    let most = prompts.iter().map(|prompt| prompts.iter().filter(|other| *other == prompt).count()).max();
+    most.unwrap_or(0) as u64
+}
