@@ -111,8 +111,9 @@ impl Coordinator {
             if !process.is_worker || process.is_paused.get() || !self.reaches(&process) {
                 continue;
             }
-            let (held, is_draining) = (process.held.borrow().len(), process.drain.is_cancelled());
+            let is_draining = process.drain.is_cancelled();
             for agent in self.world.definition.catalogs.keys() {
+                let held = process.held.borrow().iter().filter(|(serving, _)| serving == agent).count();
                 let beat = Heartbeat { process: process.id.clone(), pid: 1, agent: agent.clone(), held, slots: 1, is_draining };
                 self.presence.heard(beat, at);
             }
@@ -184,9 +185,10 @@ impl Coordinator {
             let processes = self.world.processes.borrow();
             let heard = processes.iter().filter(|process| process.is_worker && self.reaches(process) && !process.is_paused.get());
             let answer = |process: &Rc<Process>| {
-                let is_asked = |held: &&protocol::ids::ConversationId| question.suspects.iter().any(|(id, _)| id == *held);
-                let held = process.held.borrow().iter().filter(is_asked).cloned().collect();
-                HoldsAnswer { process: process.id.clone(), held }
+                let held = process.held.borrow();
+                let held =
+                    held.iter().filter(|(agent, held)| *agent == question.agent && question.suspects.iter().any(|(id, _)| id == held));
+                HoldsAnswer { process: process.id.clone(), held: held.map(|(_, held)| held.clone()).collect() }
             };
             heard.map(answer).collect()
         };

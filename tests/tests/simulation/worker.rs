@@ -74,7 +74,7 @@ impl Slot {
         let conversation = head.subject.conversation.clone();
         self.world.tell(|| format!("{} takes {} (delivery {})", self.process.id, item.stored.subject, item.delivered));
         self.world.step().await;
-        self.process.held.borrow_mut().insert(conversation.clone());
+        self.process.held.borrow_mut().insert((self.agent.clone(), conversation.clone()));
         if self.world.has(Plant::AcksFirst) {
             self.ack(&item, &conversation, head.epoch_after(item.stored.seq)).await;
         }
@@ -97,7 +97,7 @@ impl Slot {
             Finish::Dropped => {}
             Finish::GiveBack { delay, .. } => item.settle.give_back(delay).await,
         }
-        self.process.held.borrow_mut().remove(&conversation);
+        self.process.held.borrow_mut().remove(&(self.agent.clone(), conversation));
     }
 
     async fn ack(&self, item: &WorkItem, conversation: &ConversationId, epoch: Seq) {

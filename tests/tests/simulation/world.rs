@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use journal::memory::{Faults, Memory};
-use protocol::ids::{ConversationId, ProcessId};
+use protocol::ids::{AgentName, ConversationId, ProcessId};
 use tokio_util::sync::CancellationToken;
 
 use super::definition::Definition;
@@ -57,8 +57,8 @@ pub(crate) struct Process {
     pub(crate) is_alive: Cell<bool>,
     pub(crate) is_paused: Cell<bool>,
     pub(crate) is_connected: Cell<bool>,
-    /// The conversations it works on.
-    pub(crate) held: RefCell<BTreeSet<ConversationId>>,
+    /// What it works on.
+    pub(crate) held: RefCell<BTreeSet<(AgentName, ConversationId)>>,
     /// Cancelled when it drains.
     pub(crate) drain: CancellationToken,
 }

@@ -11,9 +11,9 @@ pub(crate) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
     for record in &evidence.recording.records {
         let Seen::Acked { whose, item } = &record.seen else { continue };
         let Some(Told { heads, .. }) = evidence.told.get(&whose.conversation) else { continue };
-        let by_then = heads.iter().filter(|(stored, _)| stored.seq <= record.seq);
+        let mut by_then = heads.iter().filter(|(stored, _)| stored.seq <= record.seq);
         let has_moved = by_then.clone().any(|(stored, head)| stored.seq > *item && matches!(head.subject.class, Class::To { .. }));
-        let is_working = by_then.last().is_some_and(|(_, head)| head.brief.phase == Phase::Working);
+        let is_working = by_then.next_back().is_some_and(|(_, head)| head.brief.phase == Phase::Working);
         if !has_moved && is_working {
             return Err(format!("{} acked {item} of {}, and nothing has come of it", whose.process, whose.conversation));
         }
