@@ -1,0 +1,53 @@
+//! I18: model calls per committed step ≤ 1 + faults and interrupts that touched it; = 1 without.
+
+use super::Violation;
+use super::figures::steps;
+use super::view::View;
+
+pub(super) fn check(view: &View<'_>) -> Vec<Violation> {
+    let judged = steps(view).into_iter().filter(|step| step.calls > 1 + step.excuses).map(|step| {
+        let what = format!("the answer in entry {} took {} model calls, and {} things interfered", step.ordinal, step.calls, step.excuses);
+        Violation::of("I18", Some(&step.conversation), step.at_us, step.evidence, what)
+    });
+    judged.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::lab::check::story::{Story, asked, breaks, holds, responded};
+
+    fn asked_twice(between: impl FnOnce(&mut Story)) -> Story {
+        let mut story = Story::begun();
+        story.working("triage", "triage-1");
+        between(&mut story);
+        story.aborted(false);
+        story.by("triage", "triage-2", vec![responded("t1", &[]), asked()]);
+        story
+    }
+
+    #[test]
+    fn a_fault_excuses_a_second_call() {
+        holds(&asked_twice(|story| story.fault("kill-worker", "triage-1", None, 0)));
+    }
+
+    #[test]
+    fn a_takeover_excuses_a_second_call() {
+        holds(&asked_twice(|story| story.taken("triage", "triage-2")));
+    }
+
+    #[test]
+    fn a_second_call_for_nothing_is_reported() {
+        breaks(&asked_twice(|_| ()), &["I18"]);
+    }
+
+    #[test]
+    fn a_fault_long_over_excuses_nothing() {
+        let mut story = Story::begun();
+        story.fault("kill-gateway", "gateway-1", None, 0);
+        story.wait(10_000);
+        story.working("triage", "triage-1");
+        story.aborted(false);
+        story.by("triage", "triage-1", vec![responded("t1", &[]), asked()]);
+        breaks(&story, &["I18"]);
+    }
+}
