@@ -134,10 +134,11 @@ async fn nodes() -> Result<Vec<broker::Server>, StartError> {
     let ports = free_ports();
     let routes: Vec<String> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
     let mut starting = Vec::new();
+    // Clients learn of no other addresses than those they were given: what lies between them and the nodes stays between.
     for (number, port) in ports.iter().enumerate() {
         starting.push(broker::Server::start(Config {
             name: format!("n{number}"),
-            extra: format!("cluster {{ name: baton, listen: \"127.0.0.1:{port}\", routes: {routes:?} }}"),
+            extra: format!("cluster {{ name: baton, listen: \"127.0.0.1:{port}\", routes: {routes:?}, no_advertise: true }}"),
             ..config().await
         }));
     }

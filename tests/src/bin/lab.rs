@@ -1,0 +1,90 @@
+//! The crash laboratory on the command line.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use tests::lab::faults::{ABSENT, FAULTS, named};
+use tests::lab::report::markdown;
+use tests::lab::run::{Round, outcomes};
+
+/// Injects faults into a deployment of real processes, and checks what may never happen.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Faults to inject, separated by commas; by default all of them.
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<String>,
+    /// Trials of each fault.
+    #[arg(long, default_value_t = 20)]
+    trials: usize,
+    /// What everything is drawn from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// People who talk at once.
+    #[arg(long, default_value_t = 8)]
+    people: usize,
+    /// Where recordings, outcomes and the report are kept. What is there is not run again.
+    #[arg(long, default_value = "target/lab")]
+    dir: PathBuf,
+    /// A random mixture instead of one fault after another.
+    #[arg(long)]
+    mix: bool,
+    /// Mixed rounds until so many seconds have passed.
+    #[arg(long, value_name = "SECS")]
+    soak: Option<u64>,
+    /// Lists the faults.
+    #[arg(long)]
+    list: bool,
+}
+
+#[tokio::main]
+async fn main() -> std::process::ExitCode {
+    let args = Args::parse();
+    if args.list {
+        FAULTS.iter().for_each(|fault| println!("{:24} {} ({})", fault.name, fault.about, fault.figure));
+        ABSENT.iter().for_each(|(promise, why)| println!("{:24} {promise}: {why}", "-"));
+        return std::process::ExitCode::SUCCESS;
+    }
+    if let Some(unknown) = args.faults.iter().find(|name| named(name).is_none()) {
+        eprintln!("there is no fault {unknown}: --list names them");
+        return std::process::ExitCode::FAILURE;
+    }
+    let began = Instant::now();
+    for round in rounds(&args) {
+        if args.soak.is_some_and(|secs| began.elapsed() > Duration::from_secs(secs)) {
+            break;
+        }
+        match round.run(&args.dir).await {
+            Ok(outcome) => println!(
+                "{}: {:?}, {} ended, {} unfinished, {} violations, {} s; {:?}",
+                outcome.round,
+                outcome.trials,
+                outcome.ended,
+                outcome.unfinished,
+                outcome.broken.len(),
+                outcome.took_secs,
+                outcome.recoveries_ms
+            ),
+            Err(why) => println!("{}: not run: {why}", round.name),
+        }
+    }
+    let outcomes = outcomes(&args.dir);
+    let report = markdown(&outcomes);
+    println!("\n{report}");
+    if let Err(error) = std::fs::write(args.dir.join("report.md"), &report) {
+        eprintln!("the report cannot be kept: {error}");
+    }
+    let is_clean = outcomes.iter().all(|outcome| outcome.broken.is_empty() && outcome.unfinished == 0);
+    if is_clean { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
+}
+
+fn rounds(args: &Args) -> Vec<Round> {
+    if args.mix || args.soak.is_some() {
+        // A soak is as many rounds as there is time for.
+        let trials = if args.soak.is_some() { 100_000 } else { args.trials };
+        return Round::mixed(trials, args.seed, args.people);
+    }
+    let wanted = FAULTS.iter().filter(|fault| args.faults.is_empty() || args.faults.iter().any(|name| name == fault.name));
+    wanted.flat_map(|fault| Round::of(fault, args.trials, args.seed, args.people)).collect()
+}

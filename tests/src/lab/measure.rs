@@ -1,0 +1,183 @@
+//! What the faults of a recording have cost: how long it took until things went on.
+
+use std::collections::BTreeMap;
+
+use super::faults::{Measure, named};
+use super::record::{Record, Seen};
+use super::tap::step;
+
+/// One fault as a recording has it.
+#[derive(Clone, Debug)]
+struct Strike<'a> {
+    name: &'a str,
+    target: &'a str,
+    conversation: Option<&'a str>,
+    struck_us: u64,
+    healed_us: Option<u64>,
+}
+
+/// What is needed of a conversation: when something of it was stored, in microseconds of the recording.
+#[derive(Debug, Default)]
+struct Life {
+    /// Steps of the system.
+    steps: Vec<u64>,
+    /// All entries, and whether somebody has to work after each.
+    entries: Vec<(u64, bool)>,
+}
+
+/// Recoveries in milliseconds, by the fault's name; none of a strike after which nothing came.
+pub fn recoveries(records: &[Record]) -> BTreeMap<String, Vec<u64>> {
+    let lives = lives(records);
+    let mut recoveries: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for strike in strikes(records) {
+        let Some(fault) = named(strike.name) else { continue };
+        let found = match fault.measure {
+            Measure::Aimed => aimed(&strike, &lives),
+            Measure::Working => working(strike.struck_us, &lives),
+            Measure::AfterHealing => strike.healed_us.map(|healed_us| after_healing(&strike, healed_us, &lives)).unwrap_or_default(),
+            Measure::Clients => clients(&strike, records),
+        };
+        recoveries.entry(strike.name.to_owned()).or_default().extend(found.into_iter().map(|us| us / 1000));
+    }
+    recoveries
+}
+
+fn aimed(strike: &Strike<'_>, lives: &BTreeMap<&str, Life>) -> Vec<u64> {
+    let life = strike.conversation.and_then(|conversation| lives.get(conversation));
+    let next = life.and_then(|life| life.steps.iter().find(|step| **step >= strike.struck_us));
+    next.map(|next| next - strike.struck_us).into_iter().collect()
+}
+
+fn working(from_us: u64, lives: &BTreeMap<&str, Life>) -> Vec<u64> {
+    let next = |life: &Life| life.steps.iter().find(|step| **step >= from_us).map(|step| step - from_us);
+    lives.values().filter(|life| is_worked_on(life, from_us)).filter_map(next).collect()
+}
+
+/// Conversations that were being worked on when the fault struck, and had nothing stored before it was healed.
+fn after_healing(strike: &Strike<'_>, healed_us: u64, lives: &BTreeMap<&str, Life>) -> Vec<u64> {
+    let next = |life: &Life| life.steps.iter().find(|step| **step >= strike.struck_us).map(|step| step.saturating_sub(healed_us));
+    lives.values().filter(|life| is_worked_on(life, strike.struck_us)).filter_map(next).collect()
+}
+
+fn is_worked_on(life: &Life, at_us: u64) -> bool {
+    life.entries.iter().rfind(|(stored, _)| *stored < at_us).is_some_and(|(_, is_work)| *is_work)
+}
+
+fn clients(strike: &Strike<'_>, records: &[Record]) -> Vec<u64> {
+    let mut at: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    let mut waiting: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    let mut resumed = Vec::new();
+    for record in records {
+        let Seen::Watching { client, conversation, gateway, .. } = &record.seen else { continue };
+        let who = (client.as_str(), conversation.as_str());
+        if record.at_us < strike.struck_us {
+            at.insert(who, gateway);
+            continue;
+        }
+        if waiting.is_empty() {
+            waiting = at.iter().filter(|(_, gateway)| **gateway == strike.target).map(|(who, _)| (*who, strike.struck_us)).collect();
+        }
+        resumed.extend(waiting.remove(&who).map(|since| record.at_us - since));
+    }
+    // A stream that had ended before is not resumed.
+    resumed.retain(|us| *us < 30_000_000);
+    resumed
+}
+
+fn strikes(records: &[Record]) -> Vec<Strike<'_>> {
+    let healed: BTreeMap<u64, u64> = records
+        .iter()
+        .filter_map(|record| match &record.seen {
+            Seen::Healed { fault } => Some((*fault, record.at_us)),
+            _ => None,
+        })
+        .collect();
+    records
+        .iter()
+        .filter_map(|record| match &record.seen {
+            Seen::Struck { fault, name, target, conversation } => Some(Strike {
+                name,
+                target,
+                conversation: conversation.as_deref(),
+                struck_us: record.at_us,
+                healed_us: healed.get(fault).copied(),
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// Every conversation's life, as the first replica has it.
+fn lives(records: &[Record]) -> BTreeMap<&str, Life> {
+    let clock = records.iter().find_map(|record| match record.seen {
+        Seen::Clock { time_ms } => Some(time_ms * 1000 - record.at_us.min(time_ms * 1000)),
+        _ => None,
+    });
+    let opened_us = clock.unwrap_or_default();
+    let mut lives: BTreeMap<&str, Life> = BTreeMap::new();
+    for record in records {
+        let Seen::Entry { replica, time_ms, subject, .. } = &record.seen else { continue };
+        let tokens: Vec<&str> = subject.split('.').collect();
+        let (Some(conversation), Some(class)) = (tokens.get(3), tokens.get(5)) else { continue };
+        if replica != "n0" || tokens.get(2) != Some(&"c") {
+            continue;
+        }
+        // The broker's time is whole milliseconds, rounded down: an entry stored in the same one counts as after.
+        let stored_us = (time_ms * 1000 + 999).saturating_sub(opened_us);
+        let life = lives.entry(conversation).or_default();
+        if step(subject).is_some() {
+            life.steps.push(stored_us);
+        }
+        life.entries.push((stored_us, ["to", "note", "in"].contains(class)));
+    }
+    lives
+}
+
+/// A percentile of what was measured; none of nothing.
+pub fn percentile(values: &[u64], percent: usize) -> Option<u64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(index).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(time_ms: u64, subject: &str) -> Record {
+        let seen = Seen::Entry {
+            replica: "n0".to_owned(),
+            seq: time_ms,
+            time_ms,
+            subject: subject.to_owned(),
+            headers: vec![],
+            payload: String::new(),
+        };
+        Record { at_us: 9_000_000, seen }
+    }
+
+    #[test]
+    fn a_recovery_lasts_from_the_strike_to_the_next_step_of_the_system() {
+        let at = |at_us: u64, seen: Seen| Record { at_us, seen };
+        let struck = Seen::Struck { fault: 1, name: "kill-worker".to_owned(), target: "w".to_owned(), conversation: Some("a".to_owned()) };
+        let records = [
+            at(0, Seen::Clock { time_ms: 1000 }),
+            at(500_000, struck),
+            at(800_000, Seen::Healed { fault: 1 }),
+            entry(1100, "baton.lab.c.a.0.to.triage.0123456789ab.gateway"),
+            entry(1200, "baton.lab.c.b.0.to.triage.0123456789ab.gateway"),
+            entry(1600, "baton.lab.c.a.1.in.gateway"),
+            entry(1700, "baton.lab.c.b.1.ask.triage"),
+            entry(1900, "baton.lab.c.a.2.note.triage"),
+        ];
+        assert_eq!(recoveries(&records), BTreeMap::from([("kill-worker".to_owned(), vec![400])]));
+    }
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let values: Vec<u64> = (1..=200).collect();
+        assert_eq!((percentile(&values, 50), percentile(&values, 99), percentile(&values, 100)), (Some(100), Some(198), Some(200)));
+        assert_eq!((percentile(&[7], 99), percentile(&[], 50)), (Some(7), None));
+    }
+}

@@ -1,0 +1,138 @@
+//! One process of the deployment: started, hit by signals, started again under a new id, its log recorded.
+
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::link::Link;
+use super::orchestration::PROCESS;
+use super::record::Seen;
+use super::recorder::Recorder;
+use crate::processes::{PATIENCE, command};
+
+/// A process of the deployment.
+#[derive(Debug)]
+pub struct Member {
+    /// Its name; its id in the journal is the name and how often it has been started.
+    pub name: String,
+    /// Its way to the broker.
+    pub link: Link,
+    arguments: Vec<String>,
+    collector: String,
+    recorder: Recorder,
+    generation: u32,
+    running: Option<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    pid: u32,
+    is_fault: Arc<AtomicBool>,
+    ready: watch::Receiver<bool>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Member {
+    /// A process that has not been started yet.
+    pub fn new(name: &str, arguments: Vec<String>, link: Link, collector: &str, recorder: Recorder) -> Self {
+        Self { name: name.to_owned(), link, arguments, collector: collector.to_owned(), recorder, generation: 0, running: None }
+    }
+
+    /// Starts it, again if it has ended.
+    pub async fn start(&mut self) {
+        self.generation += 1;
+        let mut command = command(&self.arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        command.args(["--nats", &self.link.url(), "--process", &format!("{}-{}", self.name, self.generation)]);
+        command.env("NO_COLOR", "1").env(PROCESS, &self.name);
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &self.collector).env("OTEL_BSP_SCHEDULE_DELAY", "200");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the process starts");
+        let pid = child.id().expect("it has just been started");
+        self.recorder.note(Seen::Started { process: self.name.clone(), pid });
+        let (is_ready, ready) = watch::channel(false);
+        let (has_ended, ended) = watch::channel(false);
+        let streams = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
+        tokio::spawn(record_lines(streams.0, self.name.clone(), self.recorder.clone(), is_ready.clone()));
+        tokio::spawn(record_lines(streams.1, self.name.clone(), self.recorder.clone(), is_ready));
+        let is_fault = Arc::new(AtomicBool::new(false));
+        let (recorder, process, by_us) = (self.recorder.clone(), self.name.clone(), is_fault.clone());
+        tokio::spawn(async move {
+            let _ = child.wait().await;
+            recorder.note(Seen::Gone { process, pid, is_fault: by_us.load(Ordering::Relaxed) });
+            has_ended.send_replace(true);
+        });
+        self.running = Some(Running { pid, is_fault, ready, ended });
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&self) {
+        let Some(running) = &self.running else { return };
+        let mut ready = running.ready.clone();
+        let ready = timeout(PATIENCE, ready.wait_for(|ready| *ready)).await;
+        assert!(ready.is_ok_and(|ready| ready.is_ok()), "{} is not ready in time", self.name);
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !*running.ended.borrow())
+    }
+
+    /// Its number; zero where it has never run.
+    pub fn pid(&self) -> u32 {
+        self.running.as_ref().map_or(0, |running| running.pid)
+    }
+
+    /// Kills it on the spot.
+    pub async fn kill(&self) {
+        self.signal(Signal::KILL);
+        self.ended().await;
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Freezes it.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&self) {
+        let Some(running) = &self.running else { return };
+        let mut ended = running.ended.clone();
+        let ended = timeout(PATIENCE, ended.wait_for(|ended| *ended)).await;
+        assert!(ended.is_ok_and(|ended| ended.is_ok()), "{} does not end in time", self.name);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let Some(running) = self.running.as_ref().filter(|_| self.is_running()) else { return };
+        if [Signal::KILL, Signal::TERM].contains(&signal) {
+            running.is_fault.store(true, Ordering::Relaxed);
+        }
+        let pid = i32::try_from(running.pid).ok().and_then(Pid::from_raw).expect("the number of a process");
+        // It may end at this very moment.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+async fn record_lines(stream: impl AsyncRead + Unpin, process: String, recorder: Recorder, ready: watch::Sender<bool>) {
+    let mut lines = BufReader::new(stream).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if line.contains("ready, as ") {
+            ready.send_replace(true);
+        }
+        recorder.note(Seen::Logged { process: process.clone(), line });
+    }
+}

@@ -1,0 +1,167 @@
+//! Rounds: a deployment, a crowd, one fault again and again or a mixture; then all is recorded, checked and kept. A round that
+//! is in the directory already is not run again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::crowd::{Crowd, Dispersed};
+use super::deployment::{Deployment, Plan};
+use super::faults::{Deed, FAULTS, Fault};
+use super::field::Field;
+use super::measure::recoveries;
+use super::person::Habits;
+use super::record::{Record, Seen};
+use super::recorder::save;
+use super::tap;
+use super::verdict::{Broken, judge};
+use super::wish::Caller;
+
+/// What a conversation is given to end after the last fault has healed: I2's bound.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+/// For spans that are on their way, and answers to those whom the crowd has left.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// One round.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// Its name, unique in a directory.
+    pub name: String,
+    /// Faults that one is drawn from for each trial.
+    pub faults: Vec<&'static Fault>,
+    /// Faults to inject, one after another.
+    pub trials: usize,
+    /// What everything is drawn from.
+    pub seed: u64,
+    /// People who talk at once.
+    pub people: usize,
+    /// No new trial begins after this time.
+    pub at_most: Duration,
+}
+
+/// What came of a round.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Its name.
+    pub round: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Trials by fault.
+    pub trials: BTreeMap<String, usize>,
+    /// Why trials were left out.
+    pub skipped: Vec<String>,
+    /// Recoveries in milliseconds, by fault.
+    pub recoveries_ms: BTreeMap<String, Vec<u64>>,
+    /// Conversations that ended.
+    pub ended: usize,
+    /// Conversations that had not a minute after the last fault.
+    pub unfinished: usize,
+    /// Entries of the journal, one replica's.
+    pub entries: usize,
+    /// Promises that were not kept.
+    pub broken: Vec<Broken>,
+    /// How long it took.
+    pub took_secs: u64,
+}
+
+impl Round {
+    /// The rounds that `trials` trials of one fault take.
+    pub fn of(fault: &'static Fault, trials: usize, seed: u64, people: usize) -> Vec<Self> {
+        let sizes = (0..trials).step_by(fault.per_round).map(|done| fault.per_round.min(trials - done));
+        let round = |(number, trials): (usize, usize)| Self {
+            name: format!("{}-{seed}-{number:03}", fault.name),
+            faults: vec![fault],
+            trials,
+            seed: seed.wrapping_mul(1_000_003).wrapping_add(number as u64),
+            people,
+            at_most: Duration::MAX,
+        };
+        sizes.enumerate().map(round).collect()
+    }
+
+    /// Rounds of a mixture of all faults that one server's deployment can have.
+    pub fn mixed(trials: usize, seed: u64, people: usize) -> Vec<Self> {
+        let is_short = |fault: &&&Fault| fault.nodes == 1 && !fault.name.ends_with("60s") && !matches!(fault.deed, Deed::DiskFull(_));
+        let faults: Vec<&'static Fault> = FAULTS.iter().filter(|fault| is_short(&fault)).collect();
+        let first = &FAULTS[0];
+        let rename = |round: Self| Self { name: round.name.replacen(first.name, "mix", 1), faults: faults.clone(), ..round };
+        Self::of(first, trials, seed, people).into_iter().map(rename).collect()
+    }
+
+    /// Runs it, unless the directory has its outcome.
+    pub async fn run(&self, directory: &Path) -> Result<Outcome, String> {
+        let kept = directory.join(&self.name).join("outcome.json");
+        if let Some(outcome) = std::fs::read(&kept).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            return Ok(outcome);
+        }
+        let (outcome, records) = self.play().await?;
+        let failed = |error: std::io::Error| format!("{}: {error}", kept.display());
+        std::fs::create_dir_all(kept.parent().unwrap_or(directory)).map_err(failed)?;
+        save(&records, &kept.with_file_name("recording.jsonl")).map_err(failed)?;
+        let bytes = serde_json::to_vec_pretty(&outcome).map_err(|error| error.to_string())?;
+        std::fs::write(&kept, bytes).map_err(failed)?;
+        Ok(outcome)
+    }
+
+    /// Runs it; what came of it, and the recording.
+    pub async fn play(&self) -> Result<(Outcome, Vec<Record>), String> {
+        let began = Instant::now();
+        let plan = Plan {
+            nodes: self.faults.iter().map(|fault| fault.nodes).max().unwrap_or(1),
+            workers: 2,
+            seed: self.seed,
+            has_disk: self.faults.iter().any(|fault| matches!(fault.deed, Deed::DiskFull(_))),
+        };
+        let deployment = Deployment::start(&plan).await?;
+        let recorder = deployment.recorder.clone();
+        let caller = Caller::of(&deployment.gateways, &recorder);
+        let crowd = Crowd::gather(&caller, self.people, usize::MAX, Habits::default(), self.seed);
+        let mut field = Field::new(deployment, self.seed);
+        let (trials, skipped) = self.strike(&mut field, began).await;
+        let Dispersed { ended, unfinished } = crowd.disperse(ENDS_WITHIN).await;
+        sleep(SETTLE).await;
+        tap::record(&field.deployment.broker, &recorder).await.map_err(|error| error.to_string())?;
+        let played = field.deployment.orchestration.clone();
+        field.clear().await;
+
+        let records = recorder.records();
+        let outcome = Outcome {
+            round: self.name.clone(),
+            seed: self.seed,
+            trials,
+            skipped,
+            recoveries_ms: recoveries(&records),
+            ended,
+            unfinished,
+            entries: records.iter().filter(|record| matches!(&record.seen, Seen::Entry { replica, .. } if replica == "n0")).count(),
+            broken: judge(&played, &records),
+            took_secs: began.elapsed().as_secs(),
+        };
+        Ok((outcome, records))
+    }
+
+    async fn strike(&self, field: &mut Field, began: Instant) -> (BTreeMap<String, usize>, Vec<String>) {
+        let mut random = Rng::with_seed(self.seed);
+        let (mut trials, mut skipped) = (BTreeMap::new(), Vec::new());
+        for _ in 0..self.trials {
+            let Some(fault) = random.choice(&self.faults).filter(|_| began.elapsed() < self.at_most) else { break };
+            match field.strike(fault).await {
+                Ok(()) => *trials.entry(fault.name.to_owned()).or_default() += 1,
+                Err(why) => skipped.push(format!("{}: {why}", fault.name)),
+            }
+        }
+        (trials, skipped)
+    }
+}
+
+/// The outcomes that a directory has.
+pub fn outcomes(directory: &Path) -> Vec<Outcome> {
+    let folders = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut kept: Vec<PathBuf> = folders.map(|folder| folder.path().join("outcome.json")).filter(|path| path.exists()).collect();
+    kept.sort();
+    kept.iter().filter_map(|path| serde_json::from_slice(&std::fs::read(path).ok()?).ok()).collect()
+}
