@@ -24,6 +24,7 @@ use protocol::ids::{AgentName, EntryId, OrchestrationName, Revision, Seq, Writer
 use protocol::subject::{Class, EntrySubject};
 use protocol::wire::{Stored, header};
 use tests::nats::{Server, cluster_of_three, server, server_with};
+use tests::processes::eventually;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -355,6 +356,27 @@ async fn a_worker_of_a_deleted_consumer_is_told_and_goes_on_when_there_is_one_ag
         }
     };
     assert_eq!((ordinal(&item.stored), item.delivered), (0, 1), "a consumer made anew begins with the oldest item");
+}
+
+/// A process that freezes leaves its orders behind: while they stand, the broker gives it every second item.
+#[tokio::test]
+async fn what_a_frozen_worker_has_ordered_ends_before_the_first_ack_wait_does() {
+    let server = server().await;
+    let broker = connect(server.url()).await;
+    broker.provision(&plan()).await.unwrap();
+    let mut source = broker.work(&orchestration(), &triage()).await.unwrap();
+    append(&broker, &opening("c1")).await;
+    next(&mut source, 4).await.settle.ack().await;
+    assert!(timeout(Duration::ZERO, source.next(4)).await.is_err(), "there is nothing else");
+
+    // From here on nobody waits at the source, as in a process that is stopped.
+    let admin = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let stream = admin.get_stream("baton-support").await.unwrap();
+    let ended = eventually("the end of the order", async || {
+        let consumer = stream.consumer_info("agent-triage").await.unwrap();
+        (consumer.num_waiting == 0).then_some(())
+    });
+    timeout(plan().ack_wait, ended).await.expect("an order that has ended");
 }
 
 /// A worker with 64 slots and more to do than it can: what it asks the broker for beside deliveries and acknowledgements.

@@ -17,8 +17,9 @@ use super::connect::Violation;
 use super::request::{Failure, SharedLink, broken, violated};
 use crate::Connection;
 
-/// How long an order stands.
-const EXPIRES: Duration = Duration::from_secs(30);
+/// How long an order stands. A process that freezes leaves its orders behind, and until they end the broker fills them: with new
+/// items, and again with those whose ack wait has run out. So they end well before the first ack wait does.
+const EXPIRES: Duration = Duration::from_secs(2);
 
 /// How often the broker shows, while it has nothing to deliver, that it knows of an order.
 const HEARTBEAT: Duration = Duration::from_secs(1);

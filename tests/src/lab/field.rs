@@ -42,6 +42,11 @@ impl Field {
         Self { deployment, progress, random: Rng::with_seed(seed) }
     }
 
+    /// Waits until so many steps have been taken: a fault that meets nobody tells nothing.
+    pub async fn busy(&self, steps: u64) {
+        self.progress.beyond(None, steps, RECOVERED_AT_MOST).await;
+    }
+
     /// Injects a fault once, and heals it; an error says why it could not be.
     pub async fn strike(&mut self, fault: &Fault) -> Result<(), String> {
         match fault.deed {

@@ -31,16 +31,16 @@ const SETTLE: Duration = Duration::from_secs(1);
 pub struct Round {
     /// Its name, unique in a directory.
     pub name: String,
-    /// Faults that one is drawn from for each trial.
+    /// The faults of its trials, in turn.
     pub faults: Vec<&'static Fault>,
+    /// Whether each trial's is drawn from them instead.
+    pub is_mixed: bool,
     /// Faults to inject, one after another.
     pub trials: usize,
     /// What everything is drawn from.
     pub seed: u64,
     /// People who talk at once.
     pub people: usize,
-    /// No new trial begins after this time.
-    pub at_most: Duration,
 }
 
 /// What came of a round.
@@ -75,10 +75,10 @@ impl Round {
         let round = |(number, trials): (usize, usize)| Self {
             name: format!("{}-{seed}-{number:03}", fault.name),
             faults: vec![fault],
+            is_mixed: false,
             trials,
             seed: seed.wrapping_mul(1_000_003).wrapping_add(number as u64),
             people,
-            at_most: Duration::MAX,
         };
         sizes.enumerate().map(round).collect()
     }
@@ -88,7 +88,8 @@ impl Round {
         let is_short = |fault: &&&Fault| fault.nodes == 1 && !fault.name.ends_with("60s") && !matches!(fault.deed, Deed::DiskFull(_));
         let faults: Vec<&'static Fault> = FAULTS.iter().filter(|fault| is_short(&fault)).collect();
         let first = &FAULTS[0];
-        let rename = |round: Self| Self { name: round.name.replacen(first.name, "mix", 1), faults: faults.clone(), ..round };
+        let rename =
+            |round: Self| Self { name: round.name.replacen(first.name, "mix", 1), faults: faults.clone(), is_mixed: true, ..round };
         Self::of(first, trials, seed, people).into_iter().map(rename).collect()
     }
 
@@ -121,7 +122,8 @@ impl Round {
         let caller = Caller::of(&deployment.gateways, &recorder);
         let crowd = Crowd::gather(&caller, self.people, usize::MAX, Habits::default(), self.seed);
         let mut field = Field::new(deployment, self.seed);
-        let (trials, skipped) = self.strike(&mut field, began).await;
+        field.busy(self.people as u64 * 2).await;
+        let (trials, skipped) = self.strike(&mut field).await;
         let Dispersed { ended, unfinished } = crowd.disperse(ENDS_WITHIN).await;
         sleep(SETTLE).await;
         tap::record(&field.deployment.broker, &recorder).await.map_err(|error| error.to_string())?;
@@ -144,11 +146,12 @@ impl Round {
         Ok((outcome, records))
     }
 
-    async fn strike(&self, field: &mut Field, began: Instant) -> (BTreeMap<String, usize>, Vec<String>) {
+    async fn strike(&self, field: &mut Field) -> (BTreeMap<String, usize>, Vec<String>) {
         let mut random = Rng::with_seed(self.seed);
         let (mut trials, mut skipped) = (BTreeMap::new(), Vec::new());
-        for _ in 0..self.trials {
-            let Some(fault) = random.choice(&self.faults).filter(|_| began.elapsed() < self.at_most) else { break };
+        for trial in 0..self.trials {
+            let place = if self.is_mixed { random.usize(0..self.faults.len()) } else { trial % self.faults.len() };
+            let fault = self.faults[place];
             match field.strike(fault).await {
                 Ok(()) => *trials.entry(fault.name.to_owned()).or_default() += 1,
                 Err(why) => skipped.push(format!("{}: {why}", fault.name)),
