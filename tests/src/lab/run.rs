@@ -85,7 +85,8 @@ impl Round {
 
     /// Rounds of a mixture of all faults that one server's deployment can have.
     pub fn mixed(trials: usize, seed: u64, people: usize) -> Vec<Self> {
-        let is_short = |fault: &&&Fault| fault.nodes == 1 && !fault.name.ends_with("60s") && !matches!(fault.deed, Deed::DiskFull(_));
+        let is_short =
+            |fault: &&&Fault| fault.nodes == 1 && !fault.name.ends_with("60s") && !matches!(fault.deed, Deed::DiskFull(_) | Deed::Poison);
         let faults: Vec<&'static Fault> = FAULTS.iter().filter(|fault| is_short(&fault)).collect();
         let first = &FAULTS[0];
         let rename =
