@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tests::lab::faults::{ABSENT, FAULTS, named};
 use tests::lab::report::markdown;
-use tests::lab::run::{Round, outcomes};
+use tests::lab::run::{Round, outcomes, recheck};
 
 /// Injects faults into a deployment of real processes, and checks what may never happen.
 #[derive(Debug, Parser)]
@@ -33,6 +33,9 @@ struct Args {
     /// Mixed rounds until so many seconds have passed.
     #[arg(long, value_name = "SECS")]
     soak: Option<u64>,
+    /// Runs nothing: checks the recordings that are there again.
+    #[arg(long)]
+    recheck: bool,
     /// Lists the faults.
     #[arg(long)]
     list: bool,
@@ -49,6 +52,13 @@ async fn main() -> std::process::ExitCode {
     if let Some(unknown) = args.faults.iter().find(|name| named(name).is_none()) {
         eprintln!("there is no fault {unknown}: --list names them");
         return std::process::ExitCode::FAILURE;
+    }
+    if args.recheck {
+        if let Err(why) = recheck(&args.dir) {
+            eprintln!("{why}");
+            return std::process::ExitCode::FAILURE;
+        }
+        return report(&args);
     }
     let began = Instant::now();
     for round in rounds(&args) {
@@ -69,6 +79,11 @@ async fn main() -> std::process::ExitCode {
             Err(why) => println!("{}: not run: {why}", round.name),
         }
     }
+    report(&args)
+}
+
+/// Prints and keeps the report; whether all is well.
+fn report(args: &Args) -> std::process::ExitCode {
     let outcomes = outcomes(&args.dir);
     let report = markdown(&outcomes);
     println!("\n{report}");

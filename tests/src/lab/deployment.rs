@@ -50,6 +50,8 @@ pub struct Deployment {
     pub operator: async_nats::Client,
     /// What it plays.
     pub orchestration: Orchestration,
+    /// The same, as it was written.
+    pub manifest: String,
     /// The broker's own disk, if it has one.
     pub disk: Option<Disk>,
     _directory: TempDir,
@@ -67,7 +69,8 @@ impl Deployment {
             if plan.nodes == 1 { Broker::one(disk.as_ref().map(|disk| disk.path().join("nats"))).await } else { Broker::three().await };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("lab.yaml");
-        std::fs::write(&file, manifest(&models_url, &tools_url).to_string()).expect("a file in it");
+        let manifest = manifest(&models_url, &tools_url).to_string();
+        std::fs::write(&file, &manifest).expect("a file in it");
         let orchestration = cli::manifest::load(&file).map_err(|error| format!("{error:#}"))?.orchestration;
         let operator = broker.operator(None).await;
 
@@ -81,7 +84,20 @@ impl Deployment {
             member.start().await;
         }
         join_all(members.iter().map(Member::ready)).await;
-        Ok(Self { recorder, broker, members, gateways, models, tools, collector, operator, orchestration, disk, _directory: directory })
+        Ok(Self {
+            recorder,
+            broker,
+            members,
+            gateways,
+            models,
+            tools,
+            collector,
+            operator,
+            orchestration,
+            manifest,
+            disk,
+            _directory: directory,
+        })
     }
 
     /// The process of this name.

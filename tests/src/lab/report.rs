@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_row_says_what_a_fault_has_cost() {
-        let broken = |invariant: &str| Broken { invariant: invariant.to_owned(), conversation: None, what: "gone".to_owned() };
+        let broken =
+            |invariant: &str| Broken { invariant: invariant.to_owned(), conversation: None, what: "gone".to_owned(), evidence: vec![] };
         let outcome = Outcome {
             round: "kill-worker-7-000".to_owned(),
             trials: BTreeMap::from([("kill-worker".to_owned(), 3)]),

@@ -16,7 +16,7 @@ use super::field::Field;
 use super::measure::recoveries;
 use super::person::Habits;
 use super::record::{Record, Seen};
-use super::recorder::save;
+use super::recorder::{load, save};
 use super::tap;
 use super::verdict::{Broken, judge};
 use super::wish::Caller;
@@ -25,6 +25,9 @@ use super::wish::Caller;
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 /// For spans that are on their way, and answers to those whom the crowd has left.
 const SETTLE: Duration = Duration::from_secs(1);
+
+/// What was played, beside a recording.
+const MANIFEST: &str = "lab.yaml";
 
 /// One round.
 #[derive(Clone, Debug)]
@@ -100,17 +103,18 @@ impl Round {
         if let Some(outcome) = std::fs::read(&kept).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
             return Ok(outcome);
         }
-        let (outcome, records) = self.play().await?;
+        let (outcome, records, manifest) = self.play().await?;
         let failed = |error: std::io::Error| format!("{}: {error}", kept.display());
         std::fs::create_dir_all(kept.parent().unwrap_or(directory)).map_err(failed)?;
         save(&records, &kept.with_file_name("recording.jsonl")).map_err(failed)?;
+        std::fs::write(kept.with_file_name(MANIFEST), manifest).map_err(failed)?;
         let bytes = serde_json::to_vec_pretty(&outcome).map_err(|error| error.to_string())?;
         std::fs::write(&kept, bytes).map_err(failed)?;
         Ok(outcome)
     }
 
-    /// Runs it; what came of it, and the recording.
-    pub async fn play(&self) -> Result<(Outcome, Vec<Record>), String> {
+    /// Runs it; what came of it, the recording, and what was played.
+    pub async fn play(&self) -> Result<(Outcome, Vec<Record>, String), String> {
         let began = Instant::now();
         let plan = Plan {
             nodes: self.faults.iter().map(|fault| fault.nodes).max().unwrap_or(1),
@@ -128,7 +132,7 @@ impl Round {
         let Dispersed { ended, unfinished } = crowd.disperse(ENDS_WITHIN).await;
         sleep(SETTLE).await;
         tap::record(&field.deployment.broker, &recorder).await.map_err(|error| error.to_string())?;
-        let played = field.deployment.orchestration.clone();
+        let (played, manifest) = (field.deployment.orchestration.clone(), field.deployment.manifest.clone());
         field.clear().await;
 
         let records = recorder.records();
@@ -144,7 +148,7 @@ impl Round {
             broken: judge(&played, &records),
             took_secs: began.elapsed().as_secs(),
         };
-        Ok((outcome, records))
+        Ok((outcome, records, manifest))
     }
 
     async fn strike(&self, field: &mut Field) -> (BTreeMap<String, usize>, Vec<String>) {
@@ -160,6 +164,21 @@ impl Round {
         }
         (trials, skipped)
     }
+}
+
+/// Checks the recordings of a directory again, and keeps what is found now.
+pub fn recheck(directory: &Path) -> Result<(), String> {
+    for mut outcome in outcomes(directory) {
+        let folder = directory.join(&outcome.round);
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
+        let records = load(&folder.join("recording.jsonl")).map_err(|error| failed(&error))?;
+        let played = cli::manifest::load(&folder.join(MANIFEST)).map_err(|error| failed(&error))?.orchestration;
+        outcome.broken = judge(&played, &records);
+        outcome.recoveries_ms = recoveries(&records);
+        let bytes = serde_json::to_vec_pretty(&outcome).map_err(|error| failed(&error))?;
+        std::fs::write(folder.join("outcome.json"), bytes).map_err(|error| failed(&error))?;
+    }
+    Ok(())
 }
 
 /// The outcomes that a directory has.

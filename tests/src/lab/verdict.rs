@@ -3,6 +3,7 @@
 use protocol::orchestration::Orchestration;
 use serde::{Deserialize, Serialize};
 
+use super::check::{Setup, check};
 use super::record::Record;
 
 /// A promise that was not kept.
@@ -14,9 +15,18 @@ pub struct Broken {
     pub conversation: Option<String>,
     /// What happened, in a sentence.
     pub what: String,
+    /// The lines of the recording that show it, counted from 0.
+    pub evidence: Vec<usize>,
 }
 
 /// All that a recording of this orchestration shows broken.
-pub fn judge(_orchestration: &Orchestration, _records: &[Record]) -> Vec<Broken> {
-    Vec::new()
+pub fn judge(orchestration: &Orchestration, records: &[Record]) -> Vec<Broken> {
+    let violations = check(&Setup::of(orchestration.clone()), records).into_iter();
+    let broken = violations.map(|violation| Broken {
+        invariant: violation.invariant.to_owned(),
+        conversation: violation.conversation,
+        what: violation.what,
+        evidence: violation.evidence,
+    });
+    broken.collect()
 }

@@ -30,7 +30,7 @@ pub struct Recovery {
 /// The most that is promised for one fault, in milliseconds: from the owner's last sign of life to the entry that takes its work
 /// over. Of a stopped or cut-off worker a 99th percentile is promised, and the report shows it: one alone may take twice as long.
 pub fn orphan_bound_ms(fault: &str) -> Option<u64> {
-    let bounds = [("kill-worker", 5_000), ("stop-worker", 10_000), ("partition-worker", 12_000)];
+    let bounds = [("kill-worker", 5_000), ("stop-worker", 10_000), ("freeze-worker", 10_000), ("cut-worker", 12_000)];
     bounds.into_iter().find(|(name, _)| fault.starts_with(name)).map(|(_, bound_ms)| bound_ms)
 }
 
