@@ -1,10 +1,12 @@
 //! The crash laboratory on the command line.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for people")]
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use futures::FutureExt;
 use tests::lab::faults::{ABSENT, FAULTS, named};
 use tests::lab::report::markdown;
 use tests::lab::run::{Round, outcomes, recheck};
@@ -65,7 +67,9 @@ async fn main() -> std::process::ExitCode {
         if args.soak.is_some_and(|secs| began.elapsed() > Duration::from_secs(secs)) {
             break;
         }
-        match round.run(&args.dir).await {
+        // A recorder that panics spoils its round, and no other.
+        let played = AssertUnwindSafe(round.run(&args.dir)).catch_unwind().await;
+        match played.unwrap_or_else(|_| Err("the laboratory could not go on".to_owned())) {
             Ok(outcome) => println!(
                 "{}: {:?}, {} ended, {} unfinished, {} violations, {} s; {:?}",
                 outcome.round,

@@ -127,6 +127,13 @@ impl Member {
     }
 }
 
+impl Drop for Member {
+    /// Whoever waits for its end goes on to do so.
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
 async fn record_lines(stream: impl AsyncRead + Unpin, process: String, recorder: Recorder, ready: watch::Sender<bool>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
