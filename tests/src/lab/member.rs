@@ -50,7 +50,8 @@ impl Member {
         command.args(["--nats", &self.link.url(), "--process", &format!("{}-{}", self.name, self.generation)]);
         command.env("NO_COLOR", "1").env(PROCESS, &self.name);
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &self.collector).env("OTEL_BSP_SCHEDULE_DELAY", "200");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // A laboratory that is ended takes its processes along.
+        command.arg("--tied").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the process starts");
         let pid = child.id().expect("it has just been started");
         self.recorder.note(Seen::Started { process: self.name.clone(), pid });
