@@ -57,6 +57,8 @@ impl Member {
         self.recorder.note(Seen::Started { process: self.name.clone(), pid });
         let (is_ready, ready) = watch::channel(false);
         let (has_ended, ended) = watch::channel(false);
+        // Waiting for a child closes its standard input, unless somebody else holds it.
+        let stdin = child.stdin.take();
         let streams = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
         tokio::spawn(record_lines(streams.0, self.name.clone(), self.recorder.clone(), is_ready.clone()));
         tokio::spawn(record_lines(streams.1, self.name.clone(), self.recorder.clone(), is_ready));
@@ -64,6 +66,7 @@ impl Member {
         let (recorder, process, by_us) = (self.recorder.clone(), self.name.clone(), is_fault.clone());
         tokio::spawn(async move {
             let _ = child.wait().await;
+            drop(stdin);
             recorder.note(Seen::Gone { process, pid, is_fault: by_us.load(Ordering::Relaxed) });
             has_ended.send_replace(true);
         });
@@ -73,9 +76,14 @@ impl Member {
     /// Waits until it says that it is ready.
     pub async fn ready(&self) {
         let Some(running) = &self.running else { return };
-        let mut ready = running.ready.clone();
-        let ready = timeout(PATIENCE, ready.wait_for(|ready| *ready)).await;
-        assert!(ready.is_ok_and(|ready| ready.is_ok()), "{} is not ready in time", self.name);
+        let (mut ready, mut ended) = (running.ready.clone(), running.ended.clone());
+        let is_ready = async {
+            tokio::select! {
+                ready = ready.wait_for(|ready| *ready) => ready.is_ok(),
+                _ = ended.wait_for(|ended| *ended) => false,
+            }
+        };
+        assert!(timeout(PATIENCE, is_ready).await.unwrap_or(false), "{} is not ready in time, or has ended", self.name);
     }
 
     /// Whether it runs.
