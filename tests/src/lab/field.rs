@@ -249,7 +249,10 @@ impl Field {
         let filled = disk.fill();
         sleep(long).await;
         disk.free();
+        // A nats-server whose disk was full takes JetStream out of service until it is started again.
+        self.deployment.broker.restart(0).await;
         struck.healed();
+        self.deployment.broker.settled().await;
         self.moved_on().await;
         filled
     }

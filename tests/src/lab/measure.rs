@@ -63,24 +63,31 @@ fn is_worked_on(life: &Life, at_us: u64) -> bool {
     life.entries.iter().rfind(|(stored, _)| *stored < at_us).is_some_and(|(_, is_work)| *is_work)
 }
 
+/// From the strike until each client that was told something by the gateway follows again; before anything else strikes.
 fn clients(strike: &Strike<'_>, records: &[Record]) -> Vec<u64> {
     let mut at: BTreeMap<(&str, &str), &str> = BTreeMap::new();
-    let mut waiting: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    let mut resumed = Vec::new();
+    let (mut waiting, mut resumed) = (Vec::new(), Vec::new());
     for record in records {
-        let Seen::Watching { client, conversation, gateway, .. } = &record.seen else { continue };
-        let who = (client.as_str(), conversation.as_str());
-        if record.at_us < strike.struck_us {
-            at.insert(who, gateway);
-            continue;
+        match &record.seen {
+            Seen::Watching { client, conversation, gateway, .. } => {
+                let who = (client.as_str(), conversation.as_str());
+                at.insert(who, gateway);
+                if waiting.contains(&who) {
+                    waiting.retain(|waiting| *waiting != who);
+                    resumed.push(record.at_us - strike.struck_us);
+                }
+            }
+            // Whoever has been told the end does not come back.
+            Seen::Received { client, conversation, event, .. } if ["completed", "failed", "cancelled"].contains(&event.as_str()) => {
+                at.remove(&(client.as_str(), conversation.as_str()));
+            }
+            Seen::Struck { .. } if record.at_us == strike.struck_us => {
+                waiting = at.iter().filter(|(_, gateway)| **gateway == strike.target).map(|(who, _)| *who).collect();
+            }
+            Seen::Struck { .. } if record.at_us > strike.struck_us => break,
+            _ => {}
         }
-        if waiting.is_empty() {
-            waiting = at.iter().filter(|(_, gateway)| **gateway == strike.target).map(|(who, _)| (*who, strike.struck_us)).collect();
-        }
-        resumed.extend(waiting.remove(&who).map(|since| record.at_us - since));
     }
-    // A stream that had ended before is not resumed.
-    resumed.retain(|us| *us < 30_000_000);
     resumed
 }
 

@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep};
 use super::record::{Act, Ended, Seen};
 use super::recorder::Recorder;
 
-/// How long a person waits for one answer.
-const ANSWER_AT_MOST: Duration = Duration::from_secs(10);
+/// How long a person waits for one answer: gateways give up after 15 s, and say so.
+const ANSWER_AT_MOST: Duration = Duration::from_secs(20);
 /// How long a person keeps trying.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Before the next try.

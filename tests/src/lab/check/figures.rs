@@ -130,7 +130,9 @@ fn committed<'v, 'a>(view: &'v View<'a>, conversation: &str) -> BTreeMap<String,
 fn excuses(view: &View<'_>, conversation: &str, tries: &[&ModelRequest<'_>], from_us: u64, to_us: u64) -> usize {
     /// Attempts at one answer of a model that fails.
     const ATTEMPTS: usize = 3;
-    let faults = view.faults.iter().filter(|fault| fault.touches(from_us, to_us)).count();
+    /// A broker that is back delivers again what it had delivered, and two may be at work until the fence tells them apart.
+    const AFTERMATH_US: u64 = 5_000_000;
+    let faults = view.faults.iter().filter(|fault| fault.touches(from_us.saturating_sub(AFTERMATH_US), to_us)).count();
     let cut = tries.iter().filter(|request| request.is_cut).count();
     let interferes = |line: &&Line<'_>| {
         matches!(line.kind(), "taken" | "redispatched" | "reassigned" | "interrupted" | "deferred" | "handed-back" | "set-aside")

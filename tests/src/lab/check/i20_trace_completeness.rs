@@ -18,8 +18,8 @@ pub(super) fn check(view: &View<'_>) -> Vec<Violation> {
             traces.entry(trace).or_default().insert(span);
         }
     }
-    // Without any span nobody has been listening.
-    if traces.is_empty() {
+    // Without any span nobody has been listening; and what is exported while the collector is away is lost, on purpose.
+    if traces.is_empty() || view.faults.iter().any(|fault| fault.name.starts_with("collector")) {
         return Vec::new();
     }
     let mut violations = missing(view, &traces);
