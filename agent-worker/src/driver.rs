@@ -8,7 +8,7 @@ mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{Append, LoadError, ReadError, Shared, WorkItem, complete};
+use journal::{Append, LoadError, ReadError, Shared, WorkItem, complete, planted};
 use protocol::brief::Phase;
 use protocol::conversation::{Conversation, Draft, FoldError, Partial};
 use protocol::entry::{Head, Trace};
@@ -144,6 +144,9 @@ impl Driver {
     }
 
     async fn bury(&self, item: &WorkItem, reason: &str) {
+        if planted::is("poison-exits") {
+            std::process::exit(1);
+        }
         tracing::error!(subject = item.stored.subject, "dead letter: {reason}");
         match self.broker.dead_letter(&self.orchestration, &self.agent, &item.stored, reason).await {
             Ok(()) => item.settle.terminate().await,
@@ -276,7 +279,8 @@ impl Driver {
                     self.cache.put(turn.into_conversation());
                     return finish;
                 }
-                Effect::AskModel(messages) => {
+                Effect::AskModel(mut messages) => {
+                    messages.extend(planted::mixed_up(messages.last()));
                     answers += 1;
                     let (tools, output) = (turn.tools().clone(), turn.output().cloned());
                     let asked =
@@ -331,7 +335,7 @@ impl Driver {
                 () = sleep(LOOK) => {}
                 changed = connection.changed() => if changed.is_err() { return std::future::pending().await },
             }
-            if connection.borrow_and_update().is_up && self.has_moved(conversation, turn.epoch()).await {
+            if connection.borrow_and_update().is_up && !planted::is("deaf-to-cancel") && self.has_moved(conversation, turn.epoch()).await {
                 return;
             }
         }

@@ -12,6 +12,7 @@ pub mod contract;
 pub mod follow;
 pub mod memory;
 pub mod nats;
+pub mod planted;
 pub mod provision;
 pub mod registry;
 pub mod service;

@@ -15,6 +15,7 @@ pub mod member;
 pub mod model;
 pub mod orchestration;
 pub mod person;
+pub mod plants;
 pub mod poison;
 pub mod record;
 pub mod recorder;

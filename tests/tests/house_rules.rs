@@ -146,3 +146,15 @@ fn the_first_program_fits_on_a_screen() {
     let lines = program.lines().count();
     assert!(lines <= 60, "examples/support/main.rs is what a newcomer reads first, and has {lines} lines");
 }
+
+#[test]
+fn what_is_shipped_has_no_planted_bugs() {
+    let manifests = ["protocol", "journal", "telemetry", "client", "agent-worker", "coordinator", "gateway", "cli", "tests"];
+    let manifests = manifests.map(|folder| format!("{folder}/Cargo.toml"));
+    for manifest in manifests.iter().map(String::as_str).chain(["Cargo.toml"]) {
+        let text = std::fs::read_to_string(root().join(manifest)).unwrap();
+        let named: Vec<_> = text.lines().filter(|line| line.contains("planted") && !line.starts_with('#')).collect();
+        let declared = ["planted = []", "planted = [\"journal/planted\"]"];
+        assert!(named.iter().all(|line| declared.contains(line)), "{manifest} turns planted bugs on: {named:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use journal::planted;
 use protocol::event::{Call, Deferred, Event, Responded, failure};
 use protocol::history::{PromptMessage, project_through};
 use protocol::orchestration::COMPLETE_TASK;
@@ -36,7 +37,8 @@ impl Turn {
         self.seen = self.conversation.tail().next;
         self.response = None;
         self.waiting = Waiting::Model;
-        Effect::AskModel(self.prompt(&self.fresh))
+        let fresh = if planted::is("prompt-from-memory") { &[] } else { self.fresh.as_slice() };
+        Effect::AskModel(self.prompt(fresh))
     }
 
     /// What the model sees: the journal's projection, with these events behind it.

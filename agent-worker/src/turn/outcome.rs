@@ -1,6 +1,7 @@
 //! The one outcome of a response whose calls have run: results for the model, an end, a transfer, a plain answer, or a
 //! decision that people must make first.
 
+use journal::planted;
 use protocol::event::{
     Asked, Audience, Call, Completed, CompletedBecause, Event, Intended, IntendedCall, Json, RequestKind, idempotency_key,
 };
@@ -41,7 +42,7 @@ impl Turn {
 
     /// Shows the model the results: those of side effects once they are stored, and no more at once than an entry can hold.
     pub(super) fn ask_with_results(&mut self) -> Effect {
-        if self.has_unstored_effects() || self.fresh.len() > FRESH_MAX {
+        if (self.has_unstored_effects() && !planted::is("results-before-commit")) || self.fresh.len() > FRESH_MAX {
             let events = self.fresh.clone();
             let draft = self.draft(Class::Note, events);
             return self.append(draft, Then::AskModel);

@@ -1,6 +1,7 @@
 //! One model response, call by call, until it has exactly one outcome (semantics 1). A response that a predecessor left
 //! open is reopened from the journal and goes the same way: the model is not asked again.
 
+use journal::planted;
 use protocol::conversation::Conversation;
 use protocol::event::{
     Call, Effect as Repeat, Event, InDoubt, Intended, IntendedCall, Json, RequestKind, Responded, Verdict, Warned, Withdrawn,
@@ -199,7 +200,8 @@ impl Turn {
         let mut runs = Vec::with_capacity(runnable.len());
         let (mut intended, mut withdrawn) = (Vec::new(), Vec::new());
         for (index, open) in runnable.iter().enumerate() {
-            let run = |key: &str| Run { call: open.call.clone(), key: key.to_owned(), undoes: None };
+            let key_of = |known: &str| if planted::is("new-key-on-retry") { idempotency_key(id, index) } else { known.to_owned() };
+            let run = |key: &str| Run { call: open.call.clone(), key: key_of(key), undoes: None };
             match (&open.state, &open.judgement) {
                 (CallState::Authorised(permitted), _) => {
                     runs.push(run(&permitted.key));
@@ -223,7 +225,7 @@ impl Turn {
                 _ => {}
             }
         }
-        intended.retain(|call| call.effect != Repeat::ReadOnly);
+        intended.retain(|call| call.effect != Repeat::ReadOnly && !planted::is("no-intent"));
         if intended.is_empty() && withdrawn.is_empty() {
             return self.run(runs);
         }

@@ -6,7 +6,7 @@ use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use protocol::conversation::Prepared;
 use protocol::ids::Seq;
-use protocol::subject::{EntrySubject, fence, stream};
+use protocol::subject::{Class, EntrySubject, fence, stream};
 use protocol::wire::{Stored, header};
 use serde::Deserialize;
 use tokio::time::{Instant, sleep};
@@ -16,7 +16,7 @@ use super::objects::Place;
 use super::provision::MESSAGE_BYTES_MAX;
 use super::request::{Denied, Failure, Link, TRY_AT_MOST, code, parse};
 use crate::claim::{check_size, object_name};
-use crate::{Append, Refusal, StoreError};
+use crate::{Append, Refusal, StoreError, planted};
 
 /// How long an append is tried before it is reported as unknown: three questions that stay without an answer.
 const APPEND_AT_MOST: Duration = Duration::from_secs(6);
@@ -35,6 +35,11 @@ const HEADER_BYTES_MAX: usize = 65_535;
 pub(super) fn fencing(headers: &mut HeaderMap, expected: Seq, filter: &str) {
     headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
     headers.insert("Nats-Expected-Last-Subject-Sequence-Subject", filter);
+}
+
+/// Whether a planted bug leaves the fence out.
+fn is_unfenced(subject: &EntrySubject) -> bool {
+    planted::is("no-fence") || (planted::is("end-not-fenced") && subject.class == Class::End)
 }
 
 /// What the broker makes of one fenced publish.
@@ -148,7 +153,9 @@ impl<'a> Publish<'a> {
         let subject = prepared.subject();
         let message = &prepared.message;
         let mut headers = outgoing(&message.headers).map_err(|failure| Refusal::Other(failure.to_string()))?;
-        fencing(&mut headers, prepared.expected, &fence(&subject.orchestration, &subject.conversation));
+        if !is_unfenced(subject) {
+            fencing(&mut headers, prepared.expected, &fence(&subject.orchestration, &subject.conversation));
+        }
         let header_bytes = header_bytes(&headers);
         if header_bytes > HEADER_BYTES_MAX {
             return Err(Refusal::TooLarge { bytes: header_bytes, bytes_max: HEADER_BYTES_MAX });

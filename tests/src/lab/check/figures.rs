@@ -130,12 +130,17 @@ fn committed<'v, 'a>(view: &'v View<'a>, conversation: &str) -> BTreeMap<String,
 fn excuses(view: &View<'_>, conversation: &str, tries: &[&ModelRequest<'_>], from_us: u64, to_us: u64) -> usize {
     /// Attempts at one answer of a model that fails.
     const ATTEMPTS: usize = 3;
+    /// How long what a fault began goes on.
+    const AFTERMATH_US: u64 = 60_000_000;
     /// A broker that is back delivers again what it had delivered, and two may be at work until the fence tells them apart.
-    const AFTERMATH_US: u64 = 5_000_000;
-    let faults = view.faults.iter().filter(|fault| fault.touches(from_us.saturating_sub(AFTERMATH_US), to_us)).count();
+    const REDELIVERY_US: u64 = 5_000_000;
+    let faults = view.faults.iter().filter(|fault| fault.touches(from_us.saturating_sub(REDELIVERY_US), to_us)).count();
     let cut = tries.iter().filter(|request| request.is_cut).count();
-    let interferes = |line: &&Line<'_>| {
-        matches!(line.kind(), "taken" | "redispatched" | "reassigned" | "interrupted" | "deferred" | "handed-back" | "set-aside")
+    // Nobody takes over from the living.
+    let struck = view.is_disturbed(from_us.saturating_sub(AFTERMATH_US), to_us);
+    let interferes = |line: &&Line<'_>| match line.kind() {
+        "taken" | "redispatched" => struck,
+        kind => matches!(kind, "reassigned" | "interrupted" | "deferred" | "handed-back" | "set-aside"),
     };
     let stored = view.lines(conversation).filter(interferes).filter(|line| (from_us..=to_us).contains(&view.stored_us(line))).count();
     faults * ATTEMPTS + cut + stored

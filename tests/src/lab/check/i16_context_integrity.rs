@@ -1,4 +1,5 @@
-//! I16: the prompt that produced a turn = projection of the journal before it: nothing missing, doubled, reordered.
+//! I16: the prompt that produced a turn = projection of the journal before it: nothing missing, doubled, reordered. Results of
+//! calls with effects are in the journal before a model is shown them.
 
 use std::collections::BTreeSet;
 
@@ -34,6 +35,10 @@ fn judge(view: &View<'_>, conversation: &str) -> Vec<Violation> {
             // That an answer is committed twice is I7's matter.
             let Some(request) = request.filter(|request| committed.insert(request.token)) else { continue };
             let fresh = line.events().get(..index).unwrap_or_default();
+            if let Some(call) = unstored(lines.get(..place).unwrap_or_default(), fresh) {
+                let what = format!("the prompt that led to entry {} showed the result of {call} before it was stored", line.ordinal());
+                violations.push(Violation::of("I16", Some(conversation), request.at_us, [line.record], what));
+            }
             // Messages that came while the model was writing were not in its prompt.
             let unseen = lines.get(..place).unwrap_or_default().iter().rev().take_while(|line| line.subject.class == Class::In).count();
             let candidates = prefixes.get(place - unseen..=place).unwrap_or_default();
@@ -47,6 +52,22 @@ fn judge(view: &View<'_>, conversation: &str) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// A call with a stored intent whose result the running turn has not stored yet.
+fn unstored<'v>(before: &[&Line<'_>], fresh: &'v [Event]) -> Option<&'v str> {
+    let since = before.iter().rev().flat_map(|line| line.events().iter().rev().map(move |event| (line, event)));
+    let mut intended = Vec::new();
+    for (line, event) in since.take_while(|(_, event)| !matches!(event, Event::Responded(_))) {
+        if let (Class::Note, Event::Intended(intent)) = (&line.subject.class, event) {
+            intended.extend(intent.calls.iter().map(|call| &call.call));
+        }
+    }
+    let returned = fresh.iter().take_while(|event| !matches!(event, Event::Responded(_))).find_map(|event| match event {
+        Event::Returned(returned) if intended.contains(&&returned.call) => Some(returned.call.as_str()),
+        _ => None,
+    });
+    returned
 }
 
 /// The conversation before each of its entries.
@@ -140,7 +161,7 @@ fn call(call: &Call) -> (String, String, String) {
 mod tests {
     use serde_json::Value as Json;
 
-    use crate::lab::check::story::{Story, asked, breaks, holds, responded, warned};
+    use crate::lab::check::story::{Story, asked, breaks, holds, intended, responded, returned, warned};
     use crate::lab::record::{Record, Seen};
 
     /// The told story, with the last prompt altered.
@@ -178,6 +199,15 @@ mod tests {
     #[test]
     fn a_reordered_message_is_reported() {
         breaks(&altered(|messages| messages.swap(1, 2)), &["I16"]);
+    }
+
+    #[test]
+    fn a_result_that_was_shown_before_it_was_stored_is_reported() {
+        let mut story = Story::begun();
+        story.by("triage", "triage-1", vec![responded("t1", &["pay"]), intended("k1")]);
+        story.called("pay", "k1", "c1");
+        story.by("triage", "triage-1", vec![returned("paid"), responded("t2", &[]), asked()]);
+        breaks(&story, &["I16"]);
     }
 
     #[test]

@@ -32,7 +32,19 @@ mod tests {
 
     #[test]
     fn a_takeover_excuses_a_second_call() {
-        holds(&asked_twice(|story| story.taken("triage", "triage-2")));
+        let mut story = Story::begun();
+        story.fault("kill-worker", "triage-1", None, 0);
+        story.wait(1_000);
+        story.working("triage", "triage-2");
+        story.taken("triage", "triage-3");
+        story.aborted(false);
+        story.by("triage", "triage-3", vec![responded("t1", &[]), asked()]);
+        holds(&story);
+    }
+
+    #[test]
+    fn a_takeover_from_the_living_is_reported() {
+        breaks(&asked_twice(|story| story.taken("triage", "triage-2")), &["I18"]);
     }
 
     #[test]
