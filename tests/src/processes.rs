@@ -70,7 +70,8 @@ pub async fn command_of(program: &Path, arguments: &[&str]) -> Command {
     command.args(arguments).kill_on_drop(true).env("BATON_NATS_SERVER", crate::nats::executable().await);
     for (name, _) in std::env::vars() {
         let configures = ["NATS_", "OPENAI_", "OTEL_", "BATON_"].iter().any(|prefix| name.starts_with(prefix));
-        if configures && name != "BATON_NATS_SERVER" {
+        // A planted bug is asked for by whoever runs the laboratory.
+        if configures && !["BATON_NATS_SERVER", "BATON_PLANT"].contains(&name.as_str()) {
             command.env_remove(name);
         }
     }

@@ -2,8 +2,10 @@
 //! forges something.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use data_encoding::BASE64;
+use protocol::brief::Phase;
 use protocol::builder::AgentDef;
 use protocol::conversation::{Conversation, Draft, Partial};
 use protocol::entry::Trace;
@@ -62,6 +64,11 @@ pub(super) fn breaks(recording: &impl Recording, invariants: &[&str]) {
 
 /// Triage hands to refund and to status; refund hands back. Everybody may look and pay.
 pub(super) fn setup() -> Setup {
+    static SETUP: LazyLock<Setup> = LazyLock::new(define);
+    SETUP.clone()
+}
+
+fn define() -> Setup {
     let tool = |path: &str, effect| HttpToolSpec {
         path: Some(path.to_owned()),
         method: Method::Post,
@@ -635,5 +642,82 @@ fn message(message: &PromptMessage) -> Json {
 fn a_told_story_breaks_no_promise() {
     for story in [Story::told(), Story::begun(), Story::quiet(), Story::asking(), Story::answered(), Story::parked()] {
         holds(&story);
+    }
+}
+
+impl Story {
+    /// A legal story that nobody thought of.
+    fn at_random(seed: u64) -> Self {
+        let (mut random, mut story) = (fastrand::Rng::with_seed(seed), Self::begun());
+        let mut process = 1;
+        for step in 2..random.u64(3..30) {
+            let (owner, token, message) = (story.owner(), format!("t{step}"), format!("m{step}"));
+            let worker = |process: u64| format!("{owner}-{process}");
+            let phase = story.conversations["c1"].phase().unwrap();
+            if phase == Phase::Waiting {
+                let request = story.conversations["c1"].requests()[0].id.to_string();
+                story.reply("c1", &message, &request, Ended::Ok { status: 201, is_repeat: false });
+                story.store_reply(&message, &request);
+                story.reply("c1", &format!("late{step}"), &request, Ended::Fail { status: 409, code: "already_answered".to_owned() });
+                continue;
+            }
+            match random.u8(0..8) {
+                0 => story.by(&owner, &worker(process), vec![responded(&token, &[]), asked()]),
+                1 => {
+                    let target = if owner == "refund" { "triage" } else { "refund" };
+                    let call = format!("transfer_to_{target}");
+                    story.by(&owner, &worker(process), vec![responded(&token, &[&call]), transferred(target)]);
+                }
+                2 => {
+                    let key = format!("k{step}");
+                    story.by(&owner, &worker(process), vec![responded(&token, &["pay"]), intended(&key)]);
+                    story.called("pay", &key, "c1");
+                    if random.bool() {
+                        story.fault("kill-worker", &worker(process), Some("c1"), 0);
+                        process += 1;
+                        story.taken(&owner, &worker(process));
+                        story.called("pay", &key, "c1");
+                    }
+                    story.by(&owner, &worker(process), vec![returned("paid")]);
+                }
+                3 => story.said("c1", &message),
+                4 => {
+                    story.asks(&owner, &token);
+                    story.said("c1", &message);
+                    story.append("c1", Writer::Agent(owner.parse().unwrap()), &worker(process), vec![responded(&token, &[]), asked()]);
+                }
+                5 => {
+                    story.working(&owner, &worker(process));
+                    story.fault("kill-worker", &worker(process), Some("c1"), 500);
+                    story.aborted(true);
+                    story.redispatched();
+                    process += 1;
+                    story.by(&owner, &worker(process), vec![responded(&token, &[]), warned("odd")]);
+                }
+                6 => {
+                    let handed = HandedBack { by: worker(process).parse().unwrap(), reason: "draining".to_owned() };
+                    story.by(&owner, &worker(process), vec![handed.into()]);
+                    process += 1;
+                    story.taken(&owner, &worker(process));
+                }
+                _ => story.wish("c1", &message, Ended::Unknown { why: "timeout".to_owned() }),
+            }
+        }
+        match random.u8(0..4) {
+            0 => story.cancel("c1"),
+            1 => story.failed_by_coordinator("turn_timeout"),
+            _ => {}
+        }
+        story
+    }
+}
+
+#[test]
+fn no_legal_story_breaks_a_promise() {
+    for seed in 0..200 {
+        let story = Story::at_random(seed);
+        let violations = check(&setup(), &story.records());
+        let shown: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        assert!(violations.is_empty(), "seed {seed}: {}", shown.join("\n"));
     }
 }
