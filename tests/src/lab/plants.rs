@@ -23,7 +23,7 @@ const fn plant(name: &'static str, about: &'static str, fault: &'static str, inv
 pub const PLANTS: [Plant; 15] = [
     plant("no-fence", "entries are published without a fence", "freeze-worker-10s", &["I3", "I4"]),
     plant("end-not-fenced", "the entry that ends a conversation is published without a fence", "nothing", &["I3", "I13", "I14"]),
-    plant("skip-taken", "a redelivered turn goes on without an entry that says so", "kill-worker", &["I4"]),
+    plant("skip-taken", "a redelivered turn goes on without an entry that says so", "freeze-worker-10s", &["I4"]),
     plant("no-intent", "calls with effects run before anything says that they may", "nothing", &["I9"]),
     plant("new-key-on-retry", "a call that was permitted, or is in doubt, runs under another key", "nothing", &["I9"]),
     plant("results-before-commit", "a model is shown results of effects that are not stored", "nothing", &["I16"]),
@@ -32,7 +32,7 @@ pub const PLANTS: [Plant; 15] = [
     plant("deaf-to-cancel", "a worker does not hear that its conversation is over", "nothing", &["I13", "I14"]),
     plant("poison-exits", "a worker exits at an entry that it cannot read", "poison", &["I17"]),
     plant("second-reply-accepted", "whoever answers too late is told that it was taken", "nothing", &["I1", "I11"]),
-    plant("ack-before-commit", "people are told 2xx before anything is stored", "kill-broker", &["I1"]),
+    plant("ack-before-commit", "people are told 2xx before anything is stored", "nothing", &["I1"]),
     plant("unknown-is-failed", "an opening that is repeated is another conversation", "kill-broker", &["I1"]),
     plant("resume-skips-an-event", "whoever comes back is shown one event too few", "kill-gateway", &["I21"]),
     plant("redispatch-healthy-work", "work that somebody holds is handed out again", "nothing", &["I17", "I18"]),

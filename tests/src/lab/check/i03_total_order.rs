@@ -59,6 +59,7 @@ fn order(view: &View<'_>, conversation: &str) -> Vec<Violation> {
             let what = format!("entry {} stands where entry {expected} belongs", line.ordinal());
             violations.push(of(view, line, before.map(|before| before.record).into_iter().chain([line.record]).collect::<Vec<_>>(), what));
         } else if let Some(Ok(previous)) = before.map(|before| before.entry.as_ref())
+            && !line.is_poison()
             && line.header(header::PREVIOUS) != previous.hash.to_string()
         {
             let what = format!("entry {} does not name entry {} as the one before it", line.ordinal(), previous.ordinal());

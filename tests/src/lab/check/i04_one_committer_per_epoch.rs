@@ -17,7 +17,7 @@ fn judge(view: &View<'_>, conversation: &str) -> Vec<Violation> {
     };
     let mut epoch = (!view.is_erased(conversation)).then_some(0);
     let mut committer: Option<&Line<'_>> = None;
-    for line in view.lines(conversation) {
+    for line in view.lines(conversation).take_while(|line| !line.is_poison()) {
         let stated = line.epoch();
         match (epoch, stated) {
             (Some(epoch), Some(stated)) if stated < epoch => {

@@ -24,7 +24,7 @@ fn judge(view: &View<'_>, conversation: &str) -> Vec<Violation> {
         _ => None,
     });
     let metadata = opened.unwrap_or(&nothing);
-    let judged = owners(view.lines(conversation)).into_iter().filter_map(|(line, owner)| {
+    let judged = owners(view.lines(conversation).filter(|line| !line.is_poison())).into_iter().filter_map(|(line, owner)| {
         let what = foreign(line, owner).or_else(|| match &line.subject.class {
             Class::To { agent, revision } => {
                 let Some(definition) = view.definition(line).filter(|definition| definition.revision() == revision) else {

@@ -2,7 +2,7 @@
 //! dead-lettered with a reason, the conversation fails visibly, others unaffected, no process exits.
 
 use super::Violation;
-use super::view::{Line, Unreadable, View};
+use super::view::{Line, View};
 use crate::lab::record::Seen;
 use protocol::subject::Class;
 
@@ -67,7 +67,7 @@ fn set_aside(view: &View<'_>, conversation: &str) -> Option<Violation> {
 
 /// Bytes that no version writes end their conversation visibly.
 fn poisoned(view: &View<'_>, conversation: &str) -> Option<Violation> {
-    let poison = view.lines(conversation).find(|line| matches!(line.entry, Err(Unreadable::Malformed(_))))?;
+    let poison = view.lines(conversation).find(|line| line.is_poison())?;
     let since_us = view.stored_us(poison).max(view.calm_us());
     let is_over = view.lines(conversation).any(|line| line.ordinal() > poison.ordinal() && line.subject.class == Class::End);
     let is_due = view.end_us >= since_us.saturating_add(BOUND_US);

@@ -532,9 +532,10 @@ impl Story {
 
     /// Bytes that no version writes.
     pub(super) fn poisoned(&mut self) {
-        let text = "?".to_owned();
-        let stored = self.raw(&Writer::Gateway, "gateway-1", &[Said { text }.into()], Seq(self.stored.len() as u64 + 1));
-        self.stored.push(Stored { payload: b"\xc1".as_slice().into(), ..stored });
+        let (known, seq) = (&self.conversations["c1"], Seq(self.stored.len() as u64 + 1));
+        let subject = format!("baton.support.c.{}.{}.to.triage.000000000000.client", known.id(), known.tail().next);
+        let time_ms = BEGIN_MS + self.now_us / 1000;
+        self.stored.push(Stored { seq, time_ms, subject, headers: Headers::default(), payload: b"\x7fpoison".as_slice().into() });
     }
 
     fn class(&self, label: &str, events: &[Event]) -> Class {

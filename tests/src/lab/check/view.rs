@@ -123,6 +123,11 @@ impl Line<'_> {
         self.subject.from.agent()
     }
 
+    /// Whether no version writes such bytes: then nothing that it says counts.
+    pub const fn is_poison(&self) -> bool {
+        matches!(self.entry, Err(Unreadable::Malformed(_)))
+    }
+
     /// Whether it is the one outcome of a turn.
     pub fn is_outcome(&self) -> bool {
         self.agent().is_some() && !matches!(self.subject.class, Class::Note | Class::In)
