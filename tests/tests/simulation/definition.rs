@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use agent_worker::catalog::Catalog;
 use protocol::builder::AgentDef;
-use protocol::event::{Audience, Effect, HistoryOption, InDoubt};
+use protocol::event::{Audience, Effect, HistoryOption};
 use protocol::ids::AgentName;
-use protocol::manifest::{CodeToolSpec, HandoffSpec, HumanSpec, LimitsSpec, ModelSpec};
+use protocol::manifest::{CodeToolSpec, HandoffSpec, HumanSpec, InDoubtSpec, LimitsSpec, ModelSpec};
 use protocol::orchestration::{OnMessage, Orchestration};
 use serde_json::json;
 
@@ -53,7 +53,7 @@ impl Definition {
     }
 }
 
-fn tool(effect: Effect, in_doubt: InDoubt, approval: Option<&str>) -> CodeToolSpec {
+fn tool(effect: Effect, in_doubt: InDoubtSpec, approval: Option<&str>) -> CodeToolSpec {
     let approval: Option<Audience> = approval.map(|audience| audience.parse().unwrap());
     let description = Some("does".to_owned());
     CodeToolSpec { effect: Some(effect), in_doubt: Some(in_doubt), approval, description, ..CodeToolSpec::default() }
@@ -61,13 +61,13 @@ fn tool(effect: Effect, in_doubt: InDoubt, approval: Option<&str>) -> CodeToolSp
 
 fn orchestration(on_message: OnMessage, return_to_start: bool) -> Orchestration {
     let specs = [
-        tool(Effect::ReadOnly, InDoubt::Ask, None),
-        tool(Effect::Idempotent, InDoubt::Ask, None),
-        tool(Effect::SideEffect, InDoubt::Ask, None),
-        tool(Effect::SideEffect, InDoubt::Retry, None),
-        tool(Effect::SideEffect, InDoubt::Abandon, None),
-        tool(Effect::SideEffect, InDoubt::Ask, Some("caller")),
-        tool(Effect::SideEffect, InDoubt::Ask, Some("role:manager")),
+        tool(Effect::ReadOnly, InDoubtSpec::Ask, None),
+        tool(Effect::Idempotent, InDoubtSpec::Ask, None),
+        tool(Effect::SideEffect, InDoubtSpec::Ask, None),
+        tool(Effect::SideEffect, InDoubtSpec::Retry, None),
+        tool(Effect::SideEffect, InDoubtSpec::Abandon, None),
+        tool(Effect::SideEffect, InDoubtSpec::Ask, Some("caller")),
+        tool(Effect::SideEffect, InDoubtSpec::Ask, Some("role:manager")),
     ];
     let agents = AGENTS.map(|name| {
         let agent = AgentDef::new(name).description("Works.").instructions("Work.");

@@ -205,7 +205,7 @@ impl Slot {
     }
 
     async fn run_tool(&self, whose: &Whose, run: Run) -> (String, Result<String, String>) {
-        let Run { call, mut key } = run;
+        let Run { call, mut key, .. } = run;
         if self.world.has(Plant::NewKeyOnRetry) {
             key = format!("{key}-{}", self.world.number());
         }

@@ -63,11 +63,10 @@ fn unstored<'v>(before: &[&Line<'_>], fresh: &'v [Event]) -> Option<&'v str> {
             intended.extend(intent.calls.iter().map(|call| &call.call));
         }
     }
-    let returned = fresh.iter().take_while(|event| !matches!(event, Event::Responded(_))).find_map(|event| match event {
+    fresh.iter().take_while(|event| !matches!(event, Event::Responded(_))).find_map(|event| match event {
         Event::Returned(returned) if intended.contains(&&returned.call) => Some(returned.call.as_str()),
         _ => None,
-    });
-    returned
+    })
 }
 
 /// The conversation before each of its entries.

@@ -106,7 +106,13 @@ pub(super) fn responded(token: &str, tools: &[&str]) -> Event {
 }
 
 pub(super) fn intended(key: &str) -> Event {
-    let call = IntendedCall { call: "call_0".to_owned(), key: key.to_owned(), effect: Effect::SideEffect, in_doubt: Default::default() };
+    let call = IntendedCall {
+        call: "call_0".to_owned(),
+        key: key.to_owned(),
+        effect: Effect::SideEffect,
+        in_doubt: Default::default(),
+        undo: None,
+    };
     Intended { calls: vec![call] }.into()
 }
 
