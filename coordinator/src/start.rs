@@ -118,8 +118,16 @@ async fn prepare(
     definition: Option<&Orchestration>,
 ) -> Result<(), CoordinatorError> {
     let registry_error = |error| CoordinatorError::Registry { orchestration: orchestration.clone(), error };
+    let provision = async |definition: &Orchestration| {
+        let plan = config.plan(orchestration.clone(), definition.agents().map(|agent| agent.name.clone()));
+        broker.provision(&plan).await.map_err(|error| CoordinatorError::Provision { orchestration: orchestration.clone(), error })
+    };
     let is_new = match definition {
-        Some(definition) => !is_declared(broker, definition).await.map_err(registry_error)?,
+        Some(definition) => match is_declared(broker, definition).await {
+            Ok(is_declared) => !is_declared,
+            // Whoever provisions is told what a broker lacks that merely does not answer a reader.
+            Err(error) => return provision(definition).await.and(Err(registry_error(error))),
+        },
         None => false,
     };
     let current = match definition {
@@ -129,8 +137,7 @@ async fn prepare(
             registry::definition(&**broker, orchestration, &revision).await.map_err(registry_error)?
         }
     };
-    let provisioned = broker.provision(&config.plan(orchestration.clone(), current.agents().map(|agent| agent.name.clone()))).await;
-    say(orchestration, &provisioned.map_err(|error| CoordinatorError::Provision { orchestration: orchestration.clone(), error })?);
+    say(orchestration, &provision(&current).await?);
     if is_new {
         registry::declare(&**broker, &current).await.map_err(registry_error)?;
     } else if let Some(definition) = definition.filter(|definition| definition.revision() != current.revision()) {

@@ -92,12 +92,12 @@ async fn people_serve_a_customer_across_their_own_restarts() {
     bea.line("nothing waits").await;
     ann.kill();
     ann.end().await;
-    bea.type_line("/queue").await;
-    bea.line("nobody else is at desk:till").await;
     customer.type_line("Number 17").await;
 
     // It came back to Ann while she was away.
     assert!(bea.line("  1  ").await.ends_with("taken by Ann"));
+    bea.type_line("/queue").await;
+    bea.line("nobody else is at desk:till").await;
     let mut ann = desk(&dev, "Ann").await;
     ann.lines(&["Billing: Which invoice?", "User: Number 17", "your turn"]).await;
     ann.type_line("It is paid back.").await;
@@ -185,7 +185,7 @@ async fn people_hand_over_and_end_with_values_and_approve_in_a_role() {
     eve.type_line("maybe").await;
     eve.line("That decides nothing").await;
     eve.type_line("yes, it is theirs").await;
-    eve.line("pay → Paid.").await;
+    eve.line("Refund has it now").await;
 
     ann.line("  1  ").await;
     ann.type_line("/take").await;

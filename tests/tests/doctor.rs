@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 /// The findings of a deployment, and whether the exit code says that it is well.
 async fn examined(command: &mut Command) -> (Vec<Json>, bool) {
-    let ended = output(command.args(["doctor", "--output", "json"])).await;
+    let ended = output(command.args(["--output", "json"])).await;
     let said = String::from_utf8_lossy(&ended.stderr);
     let report: Json = serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
     assert_eq!(report["isWell"], ended.status.success(), "{report:#}");
@@ -38,7 +38,7 @@ async fn a_healthy_dev_is_well() {
     let dev = Dev::start(&manifest(), data.path()).await;
     // The first second belongs to elections and first heartbeats.
     let well = async || {
-        let (findings, is_well) = examined(&mut dev.command(&[]).await).await;
+        let (findings, is_well) = examined(&mut dev.command(&["doctor"]).await).await;
         eprintln!("{:?}", problems(&findings));
         is_well.then_some(findings)
     };
@@ -69,7 +69,7 @@ async fn each_thing_that_is_wrong_is_named() {
     let mut worker = Process::start(worker);
     worker.line("ready, as ").await;
     let doctor = async || {
-        let mut command = on_it(&[]).await;
+        let mut command = on_it(&["doctor"]).await;
         command.env("BATON_ORCHESTRATION", "support");
         examined(&mut command).await
     };

@@ -47,7 +47,7 @@ pub async fn what_differs_is_refused_and_left_alone(broker: Shared) {
     broker.provision(&plan(LONG)).await.unwrap();
     let different = [
         Plan { ack_wait: Duration::from_secs(7), ..plan(LONG) },
-        Plan { ack_pending_max: 7, ..plan(LONG) },
+        Plan { ack_pending_max: 7_000_000, ..plan(LONG) },
         Plan { bytes_max: Some(7 * 1024 * 1024), ..plan(LONG) },
     ];
     for plan in different {
@@ -59,6 +59,7 @@ pub async fn what_differs_is_refused_and_left_alone(broker: Shared) {
         }
     }
     broker.verify(&plan(LONG)).await.unwrap();
+    broker.verify(&Plan { ack_pending_max: 7, ..plan(LONG) }).await.unwrap();
 }
 
 /// Its entries stay; and when it is needed after all, its work is offered from the beginning.

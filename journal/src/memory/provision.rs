@@ -55,7 +55,7 @@ impl Memory {
         }
         let stream = streams.entry(plan.orchestration.clone()).or_insert_with(|| Stream::new(plan, *message_bytes_max));
         let what = format!("stream {name}");
-        // More copies than planned do no harm, and a plan without a limit has no opinion on it.
+        // More copies than planned, or more in flight, do no harm, and a plan without a limit has no opinion on it.
         same(&what, "num_replicas", &stream.replicas.min(plan.replicas), &plan.replicas)?;
         if plan.bytes_max.is_some() {
             same(&what, "max_bytes", &stream.log.bytes_max(), &plan.bytes_max)?;
@@ -64,7 +64,7 @@ impl Memory {
             let what = format!("consumer {} of stream {name}", subject::consumer(agent));
             if let Some(consumer) = stream.consumers.get(agent) {
                 same(&what, "ack_wait", &consumer.ack_wait, &plan.ack_wait)?;
-                same(&what, "max_ack_pending", &consumer.ack_pending_max, &plan.ack_pending_max)?;
+                same(&what, "max_ack_pending", &consumer.ack_pending_max.min(plan.ack_pending_max), &plan.ack_pending_max)?;
             } else {
                 create(what)?;
                 stream.consumers.insert(agent.clone(), Consumer::new(agent.clone(), plan.ack_wait, plan.ack_pending_max));
