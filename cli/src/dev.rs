@@ -104,7 +104,8 @@ fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path, de
     }
     let data = data.display();
     if let Some(http) = system.http() {
-        output::note(&format!("\nchat in a browser: {http}"));
+        // Without its slash, so that it can be put before a path as it is.
+        output::note(&format!("\nchat in a browser: {}", http.trim_end_matches('/')));
     }
     output::note(&format!("Or in another terminal: baton chat --data {data}"));
     for desk in desks {

@@ -84,7 +84,8 @@ impl Turn {
             Event::Responded(response) => format!("{}: {}", name(from?), response.text),
             Event::Transferred(transfer) if transfer.to == self.agent => {
                 let reason = transfer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-                format!("{} hands over to you{reason}", name(from?))
+                let payload = transfer.payload.as_ref().map(|payload| format!(" {payload}")).unwrap_or_default();
+                format!("{} hands over to you{reason}{payload}", name(from?))
             }
             Event::Reassigned(event) if event.to == self.agent => format!("{} gives the conversation to you", event.by),
             Event::Returned(returned) if returned.is_error && from == Some(&self.agent) => format!("Not done: {}", returned.content),

@@ -107,6 +107,14 @@ impl Face {
         }
     }
 
+    /// Whether somebody types the lines, rather than a file or another program that waits until each is wanted.
+    pub(crate) const fn is_typed(&self) -> bool {
+        match self {
+            Self::Terminal { .. } => true,
+            Self::Plain(plain) => plain.is_typed,
+        }
+    }
+
     /// Gives the terminal back as it was found, and what was being typed.
     pub(crate) fn close(self) -> Option<String> {
         match self {

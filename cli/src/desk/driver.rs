@@ -114,10 +114,12 @@ impl<'a> Desk<'a> {
                 self.happened(next).await?;
             }
             self.reached();
-            let is_wanted = match &self.serving {
+            // A person is heard at once: what they typed before must not be taken for an answer to what comes after.
+            let has_something = match &self.serving {
                 Some(serving) => serving.asked(&self.by).is_some(),
                 None => !self.queue.waiting().is_empty(),
             };
+            let is_wanted = has_something || self.face.is_typed();
             tokio::select! {
                 Some(next) = OptionFuture::from(self.serving.as_mut().map(|serving| serving.events.next())) => self.happened(next).await?,
                 stored = self.entries.next() => self.stored(stored).await?,

@@ -90,7 +90,8 @@ impl Served {
             Event::Transferred(transfer) => {
                 self.handed_by = from.cloned();
                 let reason = transfer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-                items.extend(from.map(|from| note(&format!("{from} → {}{reason}", transfer.to))));
+                let payload = transfer.payload.as_ref().map(|payload| format!(" {payload}")).unwrap_or_default();
+                items.extend(from.map(|from| note(&format!("{from} → {}{reason}{payload}", transfer.to))));
             }
             Event::Asked(asked) if asked.audience == self.audience => self.asked.extend(Question::of(&recorded.entry, recorded.id)),
             Event::Returned(result) => items.push(note(&format!("{} → {}", result.tool, result.content))),

@@ -1,6 +1,6 @@
 //! Finds a deployment's facts out. Nothing is changed, and what cannot be seen is a fact too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -23,12 +23,15 @@ use super::judge::seen;
 const LISTEN: Duration = Duration::from_millis(800);
 
 pub(crate) async fn gather(nats: &Nats, orchestration: OrchestrationName, process: ProcessId) -> anyhow::Result<Facts> {
-    let (revision, names) = current(nats, &orchestration).await;
+    let (revision, mut names) = current(nats, &orchestration).await;
     let client = Client::new(std::sync::Arc::new(nats.clone()), orchestration.clone(), Side::Client, process);
+    names.extend(still_needed(&client, &names).await);
     let plan = Plan::new(orchestration.clone(), names.clone());
     let backlogs = join_all(names.iter().map(|agent| nats.backlog(&orchestration, agent).map(seen)));
-    let (user, things, workers, backlogs) = future::join4(nats.user(), nats.inspect(&plan), heard(nats, &orchestration), backlogs).await;
-    let own_ms = now_ms();
+    // This clock is read when the broker's is: hearing workers takes its time.
+    let inspected = nats.inspect(&plan).map(|things| (things, now_ms()));
+    let (user, (things, own_ms), workers, backlogs) =
+        future::join4(nats.user(), inspected, heard(nats, &orchestration), backlogs).await;
     let things = things?;
     let (coordinators, gateways, leader, waiting, dead_letters) = tokio::join!(
         answering(nats, "coordinator", "orchestration", &orchestration),
@@ -71,6 +74,15 @@ async fn current(nats: &Nats, orchestration: &OrchestrationName) -> (Seen<Revisi
         Ok(definition) => (Ok(definition.revision().clone()), definition.agents().map(|agent| agent.name.clone()).collect()),
         Err(error) => (Err(error.to_string()), Vec::new()),
     }
+}
+
+/// Agents that the current revision does not have, and conversations on older ones still need; nobody knows them while no
+/// coordinator answers.
+async fn still_needed(client: &Client, current: &[AgentName]) -> Vec<AgentName> {
+    let registered = client.revisions().await.map(|registered| registered.revisions).unwrap_or_default();
+    let in_use = registered.into_iter().filter(|revision| revision.open > 0).flat_map(|revision| revision.agents);
+    let agents: BTreeSet<AgentName> = in_use.filter(|agent| !current.contains(agent)).collect();
+    agents.into_iter().collect()
 }
 
 /// The last heartbeat of each worker process and agent that is heard.
