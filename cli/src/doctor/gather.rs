@@ -30,8 +30,7 @@ pub(crate) async fn gather(nats: &Nats, orchestration: OrchestrationName, proces
     let backlogs = join_all(names.iter().map(|agent| nats.backlog(&orchestration, agent).map(seen)));
     // This clock is read when the broker's is: hearing workers takes its time.
     let inspected = nats.inspect(&plan).map(|things| (things, now_ms()));
-    let (user, (things, own_ms), workers, backlogs) =
-        future::join4(nats.user(), inspected, heard(nats, &orchestration), backlogs).await;
+    let (user, (things, own_ms), workers, backlogs) = future::join4(nats.user(), inspected, heard(nats, &orchestration), backlogs).await;
     let things = things?;
     let (coordinators, gateways, leader, waiting, dead_letters) = tokio::join!(
         answering(nats, "coordinator", "orchestration", &orchestration),
