@@ -165,10 +165,10 @@ impl Cast<'_> {
         let mut resolve = |text: &Option<String>, key| text.as_ref().and_then(|text| self.roster.resolve(text, &at.key(key), findings));
         let speaker = resolve(&line.agent, "agent");
         let target = resolve(&line.transfer, "transfer");
-        // What stands behind a transfer or an end and is seen by the model that called it is that it was refused.
+        // What a model sees behind a transfer of its own is that it was refused.
         let is_refusal = |tool: &&str| {
             let target = tool.strip_prefix(TRANSFER_PREFIX);
-            *tool == COMPLETE_TASK || target.is_some_and(|target| self.agents.keys().any(|name| name.as_str() == target))
+            target.is_some_and(|target| self.agents.keys().any(|name| name.as_str() == target))
         };
         let result_of = line.tool.as_deref().filter(|tool| !is_refusal(tool));
         self.check_tool(result_of, speaker.as_ref(), &at.key("tool"), findings);
