@@ -105,13 +105,12 @@ pub fn project_through(
             // Its answer was to be the result and was none: what is wrong with it was told to nobody else.
             Event::Warned(warned) if **from == me && warned.code == failure::OUTPUT_INVALID => messages.push(user(&warned.detail)),
             Event::Transferred(transfer) if transfer.to == *agent => {
-                let before = messages.split_off(instructions);
-                let before = match filter_of(orchestration, from, agent) {
-                    Some(filter) => paired(through(filter, before)),
-                    None => before,
-                };
+                if let Some(filter) = filter_of(orchestration, from, agent) {
+                    let before = messages.split_off(instructions);
+                    messages.extend(paired(through(filter, before)));
+                }
                 let name = from.agent().map(|speaker| orchestration.display_name(speaker));
-                messages.extend(handed_over(before, transfer, name));
+                hand_over(&mut messages, instructions, transfer, name);
             }
             Event::Transferred(_)
             | Event::Intended(_)
@@ -139,14 +138,13 @@ pub fn project_through(
 }
 
 /// What the target of a transfer sees: what came before it, or the summary of that, and the payload.
-fn handed_over(before: Vec<PromptMessage>, transfer: &Transferred, name: Option<&str>) -> Vec<PromptMessage> {
+fn hand_over(messages: &mut Vec<PromptMessage>, instructions: usize, transfer: &Transferred, name: Option<&str>) {
     let said = |text: String| PromptMessage::Assistant { name: name.map(str::to_owned), text, calls: Vec::new() };
-    let mut messages = match &transfer.summary {
-        Some(summary) => vec![said(summary.clone())],
-        None => before,
-    };
+    if let Some(summary) = &transfer.summary {
+        messages.truncate(instructions);
+        messages.push(said(summary.clone()));
+    }
     messages.extend(transfer.payload.as_ref().map(|payload| said(payload.to_string())));
-    messages
 }
 
 /// The filter of the edge by which an agent got the conversation.
