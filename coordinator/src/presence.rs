@@ -10,10 +10,11 @@ use std::time::Duration;
 use protocol::ids::{AgentName, ProcessId, Seq};
 use protocol::presence::{HEARTBEAT_MILLIS, Heartbeat};
 
-/// Silence after which a process is probed: two heartbeats are missing.
-const SILENT: Duration = Duration::from_millis(2 * HEARTBEAT_MILLIS);
-/// Between the two probes that prove a death: a probe in the very instant of the death can be lost.
-const PROBE_GAP: Duration = Duration::from_millis(300);
+/// Silence after which a process is probed: a heartbeat is late by half. A probe too many costs a question and its answer; half a
+/// heartbeat too late costs everybody who waits for the dead.
+const SILENT: Duration = Duration::from_millis(HEARTBEAT_MILLIS * 3 / 2);
+/// Between the two probes that prove a death: a process whose connection broke alone is mostly back by then.
+const PROBE_GAP: Duration = Duration::from_millis(200);
 /// How long a probe waits for its answer.
 pub const PROBE_TIMEOUT: Duration = Duration::from_millis(200);
 /// Ticks of silence after which a process is forgotten, whatever became of it.

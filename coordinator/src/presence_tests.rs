@@ -28,7 +28,7 @@ fn nobody_is_probed_who_was_never_heard_or_speaks() {
     assert_eq!((presence.next_probe(), probed_at(&mut presence, 10_000)), (None, vec![]));
     for ms in (0..5000).step_by(250) {
         presence.heard(beat("w-1", "triage"), at(ms));
-        assert_eq!(presence.next_probe(), Some(at(ms + 500)));
+        assert_eq!(presence.next_probe(), Some(at(ms + 375)));
         assert_eq!(probed_at(&mut presence, ms + 249), Vec::<String>::new());
     }
 }
@@ -38,29 +38,29 @@ fn two_probes_without_responders_are_a_death() {
     let mut presence = presence();
     presence.heard(beat("w-1", "triage"), at(0));
     presence.heard(beat("w-2", "triage"), at(100));
-    assert_eq!(probed_at(&mut presence, 499), Vec::<String>::new());
-    assert_eq!(presence.probe(at(500)), [(process("w-1"), vec![agent("triage")])]);
-    assert_eq!(probed_at(&mut presence, 550), Vec::<String>::new(), "one probe at a time");
-    assert_eq!(outcome(&mut presence, Probe::NoResponders, 40, 510), None);
-    presence.heard(beat("w-2", "triage"), at(700));
-    assert_eq!(presence.next_probe(), Some(at(810)));
-    assert_eq!(probed_at(&mut presence, 809), Vec::<String>::new());
-    assert_eq!(probed_at(&mut presence, 810), ["w-1"]);
+    assert_eq!(probed_at(&mut presence, 374), Vec::<String>::new());
+    assert_eq!(presence.probe(at(375)), [(process("w-1"), vec![agent("triage")])]);
+    assert_eq!(probed_at(&mut presence, 380), Vec::<String>::new(), "one probe at a time");
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 40, 385), None);
+    presence.heard(beat("w-2", "triage"), at(400));
+    assert_eq!(presence.next_probe(), Some(at(585)));
+    assert_eq!(probed_at(&mut presence, 584), Vec::<String>::new());
+    assert_eq!(probed_at(&mut presence, 585), ["w-1"]);
     // What was delivered since cannot have been delivered to it.
     let death = Death { process: process("w-1"), delivered: delivered(40) };
-    assert_eq!(outcome(&mut presence, Probe::NoResponders, 55, 815), Some(death));
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 55, 590), Some(death));
     assert_eq!(presence.protecting(&agent("triage")), BTreeSet::from([process("w-2")]));
-    assert_eq!(outcome(&mut presence, Probe::NoResponders, 60, 820), None, "a process dies once");
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 60, 595), None, "a process dies once");
 }
 
 #[test]
 fn what_could_not_be_asked_at_the_first_probe_is_asked_at_the_second() {
     let mut presence = presence();
     presence.heard(beat("w-1", "triage"), at(0));
-    presence.probe(at(500));
-    assert_eq!(presence.probed(&process("w-1"), Probe::NoResponders, BTreeMap::new(), at(500)), None);
-    presence.probe(at(800));
-    assert_eq!(outcome(&mut presence, Probe::NoResponders, 55, 800).unwrap().delivered, delivered(55));
+    presence.probe(at(375));
+    assert_eq!(presence.probed(&process("w-1"), Probe::NoResponders, BTreeMap::new(), at(375)), None);
+    presence.probe(at(575));
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 55, 575).unwrap().delivered, delivered(55));
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn any_sign_of_life_or_doubt_begins_anew() {
     for second in [Probe::Answered, Probe::Unanswered] {
         let mut presence = presence();
         presence.heard(beat("w-1", "triage"), at(0));
-        let mut ms = 500;
+        let mut ms = 375;
         for probe in [Probe::NoResponders, second, Probe::NoResponders, second, Probe::Unanswered, Probe::NoResponders] {
             assert_eq!(probed_at(&mut presence, ms), ["w-1"]);
             assert_eq!(outcome(&mut presence, probe, 1, ms), None);
-            ms += if probe == Probe::NoResponders { 300 } else { 500 };
+            ms += if probe == Probe::NoResponders { 200 } else { 375 };
             assert_eq!(presence.next_probe(), Some(at(ms)));
         }
     }
@@ -82,27 +82,27 @@ fn any_sign_of_life_or_doubt_begins_anew() {
 fn a_heartbeat_while_a_probe_is_under_way_makes_its_outcome_meaningless() {
     let mut presence = presence();
     presence.heard(beat("w-1", "triage"), at(0));
-    presence.probe(at(500));
-    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 500), None);
-    presence.probe(at(800));
-    presence.heard(beat("w-1", "triage"), at(801));
-    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 802), None);
-    assert_eq!(presence.next_probe(), Some(at(1301)));
+    presence.probe(at(375));
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 375), None);
+    presence.probe(at(575));
+    presence.heard(beat("w-1", "triage"), at(576));
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 577), None);
+    assert_eq!(presence.next_probe(), Some(at(951)));
 }
 
 #[test]
 fn nobody_is_probed_before_all_may_have_reconnected() {
     let mut presence = presence();
     presence.heard(beat("w-1", "triage"), at(0));
-    presence.probe(at(500));
-    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 500), None);
-    presence.probe(at(800));
-    presence.reconnected(at(805));
-    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 810), None, "sent before the connection was lost");
-    assert_eq!(presence.next_probe(), Some(at(6805)));
-    assert_eq!(probed_at(&mut presence, 6804), Vec::<String>::new());
-    assert_eq!(probed_at(&mut presence, 6805), ["w-1"]);
-    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 6806), None, "what was found out before counts no more");
+    presence.probe(at(375));
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 375), None);
+    presence.probe(at(575));
+    presence.reconnected(at(580));
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 585), None, "sent before the connection was lost");
+    assert_eq!(presence.next_probe(), Some(at(6580)));
+    assert_eq!(probed_at(&mut presence, 6579), Vec::<String>::new());
+    assert_eq!(probed_at(&mut presence, 6580), ["w-1"]);
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 6581), None, "what was found out before counts no more");
 }
 
 #[test]
