@@ -8,12 +8,14 @@ pub(crate) mod guard;
 pub mod system;
 pub mod table;
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use protocol::event::Audience;
 use protocol::ids::OrchestrationName;
 
 use crate::args::{DevArgs, LogArgs};
@@ -46,7 +48,7 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
     let telemetry = program::telemetry(log, "dev", None, "dev", "warn")?;
     let (checked, followed) = Followed::open(&args.manifest)?;
     let orchestration = checked.orchestration.name().clone();
-    let desks: Vec<String> = checked.orchestration.desks().into_iter().map(str::to_owned).collect();
+    let audiences = checked.orchestration.audiences();
     let stop = program::stop_on_signal(false)?;
     let _lock = alone_in(&args.data)?;
     let data = args.data.join(orchestration.as_str());
@@ -72,7 +74,7 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
         () = stop.cancelled() => Ok(()),
     };
     if ready.is_ok() && !stop.is_cancelled() {
-        say_where(&system, &orchestration, &args.data, &desks);
+        say_where(&system, &orchestration, &args.data, &audiences);
         let client = system.client(connect::process_id("dev")?).await?;
         stop.run_until_cancelled(follow::follow(&mut system, followed, &client)).await;
     }
@@ -97,7 +99,7 @@ fn same_or_free(remembered: &Path) -> anyhow::Result<SocketAddr> {
     Ok(address)
 }
 
-fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path, desks: &[String]) {
+fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path, audiences: &BTreeSet<Audience>) {
     output::note(&format!("\n{orchestration} is ready at {}", system.url()));
     for process in system.processes() {
         output::note(&format!("  {:<24} pid {}", process.name, process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string())));
@@ -108,8 +110,13 @@ fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path, de
         output::note(&format!("\nchat in a browser: {}", http.trim_end_matches('/')));
     }
     output::note(&format!("Or in another terminal: baton chat --data {data}"));
-    for desk in desks {
-        output::note(&format!("People at the desk {desk}: baton desk --data {data} --name {desk} --by <who>"));
+    for audience in audiences {
+        let option = match audience {
+            Audience::Desk(name) => format!("--name {name}"),
+            Audience::Role(name) => format!("--role {name}"),
+            Audience::Caller => continue,
+        };
+        output::note(&format!("People who serve {audience}: baton desk --data {data} {option} --by <who>"));
     }
     output::note(&format!("Logs are in {data}/{orchestration}/logs. Ctrl-C stops everything.\n"));
 }

@@ -430,21 +430,18 @@ impl Orchestration {
         self.fallback.as_ref()
     }
 
-    /// The desks at which people are asked, in the order of their names: they play an agent, approve calls, or go on where an
-    /// agent cannot.
-    pub fn desks(&self) -> BTreeSet<&str> {
+    /// The people besides the caller who are asked: they play an agent, approve calls, or go on where an agent cannot.
+    pub fn audiences(&self) -> BTreeSet<Audience> {
         let played = self.agents().filter_map(|agent| match &agent.player {
-            Player::Desk { name, .. } => Some(name.as_str()),
+            Player::Desk { name, .. } => Some(Audience::Desk(name.clone())),
             Player::Model(_) | Player::Remote(_) | Player::Code(_) => None,
         });
-        let approvals = self.agents().flat_map(|agent| &agent.tools).filter_map(|tool| tool.approval.as_ref());
-        let fallback =
-            self.fallback.as_ref().and_then(|fallback| if let Fallback::Human(audience) = fallback { Some(audience) } else { None });
-        let asked = approvals.chain(fallback).filter_map(|audience| match audience {
-            Audience::Desk(name) => Some(name.as_str()),
-            Audience::Caller | Audience::Role(_) => None,
-        });
-        played.chain(asked).collect()
+        let approvals = self.agents().flat_map(|agent| &agent.tools).filter_map(|tool| tool.approval.clone());
+        let fallback = self
+            .fallback
+            .as_ref()
+            .and_then(|fallback| if let Fallback::Human(audience) = fallback { Some(audience.clone()) } else { None });
+        played.chain(approvals).chain(fallback).filter(|audience| *audience != Audience::Caller).collect()
     }
 
     /// The file form it was made from, with files inlined.

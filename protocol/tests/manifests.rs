@@ -497,8 +497,9 @@ fn warnings_do_not_refuse() {
 fn the_claims_office_asks_people_at_two_desks() {
     let Checked { orchestration, warnings } = example("claims");
     assert_eq!(warnings, [], "people need no instructions");
-    assert_eq!(orchestration.desks().into_iter().collect::<Vec<_>>(), ["investigations", "supervisors"]);
-    assert!(support().orchestration.desks().is_empty());
+    let audiences: Vec<String> = orchestration.audiences().iter().map(ToString::to_string).collect();
+    assert_eq!(audiences, ["desk:investigations", "desk:supervisors"]);
+    assert!(support().orchestration.audiences().is_empty());
 }
 
 #[test]

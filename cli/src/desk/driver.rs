@@ -83,6 +83,12 @@ impl<'a> Desk<'a> {
         let Me { by, process } = me;
         let mut desk = Self { client, face, audience, by, process, queue, entries, seq, clock, serving: None };
         desk.face.show(&[note(&format!("{} · you are {} · /help lists commands", desk.audience, desk.by))]);
+        let asked = orchestration.audiences();
+        if !asked.contains(&desk.audience) {
+            let asked: Vec<String> = asked.iter().map(ToString::to_string).collect();
+            let instead = if asked.is_empty() { "nobody but the caller".to_owned() } else { asked.join(", ") };
+            desk.tell(format!("no new conversation asks {}: {} asks {instead}", desk.audience, orchestration.name()));
+        }
         match desk.mine(&agents).await? {
             Some(id) => desk.serve(id).await?,
             None => desk.show_queue(),
@@ -259,7 +265,7 @@ impl<'a> Desk<'a> {
             self.tell(why);
             return Ok(());
         }
-        let Some(chosen) = self.queue.choose(place, is_over).cloned() else {
+        let Some(chosen) = self.queue.choose(place, is_over, &self.by).cloned() else {
             self.tell("there is nothing to take: /queue shows what waits");
             return Ok(());
         };

@@ -93,11 +93,12 @@ impl Queue {
         self.waiting.iter().find(|waiting| waiting.request.claimed_by.as_deref() == Some(by))
     }
 
-    /// The one at a place, from 1 on; without one the first that nobody has, or, to take over, that somebody else has.
-    pub(crate) fn choose(&self, place: Option<usize>, is_over: bool) -> Option<&Waiting> {
+    /// The one at a place, from 1 on; without one the first that is theirs or nobody's, or, to take over, that somebody else has.
+    pub(crate) fn choose(&self, place: Option<usize>, is_over: bool, by: &str) -> Option<&Waiting> {
+        let is_anothers = |waiting: &Waiting| waiting.request.claimed_by.as_deref().is_some_and(|holder| holder != by);
         match place {
             Some(place) => self.waiting.get(place.checked_sub(1)?),
-            None => self.waiting.iter().find(|waiting| waiting.request.claimed_by.is_some() == is_over),
+            None => self.waiting.iter().find(|waiting| is_anothers(waiting) == is_over),
         }
     }
 
@@ -158,9 +159,11 @@ mod tests {
         let lines = ["  1  c1 for billing, due in 60 s, taken by Ann", "  2  c2 for billing, due in 61 s"];
         assert_eq!(queue.lines(1000), lines);
         assert_eq!(queue.taken_by("Ann").unwrap().conversation.as_str(), "c1");
-        let chosen = |place, is_over| queue.choose(place, is_over).map(|waiting| waiting.conversation.as_str());
+        let chosen = |place, is_over| queue.choose(place, is_over, "Bea").map(|waiting| waiting.conversation.as_str());
         assert_eq!((chosen(None, false), chosen(None, true)), (Some("c2"), Some("c1")));
         assert_eq!((chosen(Some(2), true), chosen(Some(0), false), chosen(Some(3), false)), (Some("c2"), None, None));
+        assert_eq!(queue.choose(None, false, "Ann").unwrap().conversation.as_str(), "c1", "what they have comes first");
+        assert!(queue.choose(None, true, "Ann").is_none(), "nobody takes over from themselves");
         assert!(follow(&mut queue, "c1", 10, &[]));
         assert_eq!(queue.lines(62_000), ["  1  c2 for billing, due now"]);
     }
