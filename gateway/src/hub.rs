@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use journal::{Follow, Scope, Start};
+use futures::stream::BoxStream;
+use journal::{Delivery, Follow, FollowError, RequestError, Scope, Start};
 use protocol::ids::{AgentName, ConversationId, Ordinal};
 use protocol::live::Live;
 use protocol::subject::{self, EntrySubject};
@@ -24,6 +25,13 @@ const BEHIND_MAX: usize = 256;
 const READING_MAX: usize = 64;
 /// Before following is begun again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Before what is not there yet is looked for again.
+const SOON: Duration = Duration::from_millis(100);
+
+/// Pieces that workers say.
+type Said = BoxStream<'static, Delivery>;
+/// What the journal stores.
+type Entries = BoxStream<'static, Result<Stored, FollowError>>;
 
 /// What a watcher is told.
 #[derive(Clone, Debug)]
@@ -161,35 +169,57 @@ impl Hub {
 
 /// Follows the orchestration for as long as it is polled.
 pub(crate) async fn run(edge: Arc<Edge>) {
+    let orchestration = edge.client.orchestration();
     loop {
-        let problem = follow(&edge).await;
+        let pause = match begin(&edge).await {
+            Ok((said, entries)) => {
+                let problem = tell(&edge.hub, said, entries).await;
+                tracing::warn!(%orchestration, "cannot be followed any more, trying again: {problem}");
+                AGAIN
+            }
+            // Whoever starts everything at once starts the gateway before there is anything to follow.
+            Err(Problem::Follow(problem @ FollowError::NoStream(_))) => {
+                tracing::info!(%orchestration, "waiting for the orchestration: {problem}");
+                SOON
+            }
+            Err(problem) => {
+                tracing::warn!(%orchestration, "cannot be followed, trying again: {problem}");
+                AGAIN
+            }
+        };
         edge.hub.cut_off();
-        tracing::warn!(orchestration = %edge.client.orchestration(), "cannot be followed, trying again: {problem}");
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
-/// Why it ended.
-async fn follow(edge: &Edge) -> String {
+/// Why following did not begin.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error(transparent)]
+    Listen(#[from] RequestError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+}
+
+async fn begin(edge: &Edge) -> Result<(Said, Entries), Problem> {
     let (broker, name) = (edge.client.broker(), edge.client.orchestration());
-    let mut said = match broker.listen(&subject::live_all(name), None).await {
-        Ok(said) => said,
-        Err(error) => return error.to_string(),
-    };
-    let mut entries = match broker.follow(name, Follow { scope: Scope::All, start: Start::New, bodies: true }).await {
-        Ok(entries) => entries,
-        Err(error) => return error.to_string(),
-    };
+    let said = broker.listen(&subject::live_all(name), None).await?;
+    let entries = broker.follow(name, Follow { scope: Scope::All, start: Start::New, bodies: true }).await?;
     // Whoever began to watch before this has not heard everything.
     edge.hub.cut_off();
     edge.hub.following.send_replace(true);
+    Ok((said, entries))
+}
+
+/// Tells the watchers everything; why it ended.
+async fn tell(hub: &Hub, mut said: Said, mut entries: Entries) -> String {
     loop {
         tokio::select! {
             // Tokens are said before the entry that holds them is stored: taken first, they are in order.
             biased;
-            Some(piece) = said.next() => edge.hub.said(&piece.subject, &piece.payload),
+            Some(piece) = said.next() => hub.said(&piece.subject, &piece.payload),
             Some(stored) = entries.next() => match stored {
-                Ok(stored) => edge.hub.stored(stored),
+                Ok(stored) => hub.stored(stored),
                 Err(error) => return error.to_string(),
             },
             else => return "the broker's connection was closed".to_owned(),
