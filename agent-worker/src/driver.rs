@@ -86,7 +86,7 @@ impl Driver {
             context::set_parent(&span, &trace_context(trace));
         }
         spans::entry(&span, &head.id.to_string(), head.epoch_after(item.stored.seq).0);
-        let hold = self.held.hold(conversation);
+        let hold = self.held.hold(conversation, item.stored.seq);
         let mut extend = interval_at(Instant::now() + EXTEND, EXTEND);
         extend.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let turn = self.turn(&item, &head, &hold).instrument(span.clone());

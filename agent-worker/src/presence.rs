@@ -64,7 +64,7 @@ async fn answer_holds(driver: &SharedDriver) {
     let mut questions = listen(driver, &subject).await;
     while let Some(question) = questions.next().await {
         let Ok(HoldsQuestion { conversations }) = serde_json::from_slice(&question.payload) else { continue };
-        let held = driver.held.among(conversations);
+        let held = driver.held.among(&conversations);
         answer(driver, &question, json(&HoldsAnswer { process: driver.process.clone(), held })).await;
     }
 }

@@ -14,7 +14,7 @@ use protocol::event::{Event, failure};
 use protocol::ids::OrchestrationName;
 use protocol::manifest::{LimitsSpec, ModelSpec};
 use protocol::orchestration::Orchestration;
-use protocol::presence::{HoldsAnswer, HoldsQuestion};
+use protocol::presence::{Holding, HoldsAnswer, HoldsQuestion};
 use protocol::query::{Answer, ForwardedRequest, ListQuery, Listed, Registered, ShowQuery, Shown, Status, verb};
 use protocol::subject;
 use tokio::task::JoinHandle;
@@ -174,7 +174,8 @@ async fn present(
             Some(question) = holds.next() => {
                 let HoldsQuestion { conversations } = serde_json::from_slice(&question.payload).unwrap();
                 let held = held.lock().unwrap();
-                let held = conversations.into_iter().filter(|id| held.contains(id)).collect();
+                let held = conversations.into_iter().filter(|id| held.contains(id));
+                let held = held.map(|conversation| Holding { conversation, item: Seq(u64::MAX) }).collect();
                 (question.reply.unwrap(), serde_json::to_vec(&HoldsAnswer { process: process(&id), held }).unwrap())
             }
             Ok(()) = stopped.changed() => continue,

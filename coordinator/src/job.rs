@@ -104,7 +104,7 @@ async fn consumers(actor: &Actor, agents: Vec<AgentName>) -> Consumers {
 /// Asks all workers of an agent what they hold, until all those have answered without whom nothing is known.
 pub(crate) async fn ask(actor: Arc<Actor>, question: Question) -> Done {
     let subject = subject::holds(&actor.orchestration, &question.agent);
-    let asked = HoldsQuestion { conversations: question.suspects.iter().map(|(id, _)| id.clone()).collect() };
+    let asked = HoldsQuestion { conversations: question.suspects.iter().map(|suspect| suspect.conversation.clone()).collect() };
     let payload = Bytes::from(serde_json::to_vec(&asked).unwrap_or_default());
     let mut answers: Vec<HoldsAnswer> = Vec::new();
     for timeout in HOLDS_TIMEOUTS {

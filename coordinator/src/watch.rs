@@ -59,12 +59,23 @@ pub enum Intent {
 pub struct Question {
     /// Whose workers are asked.
     pub agent: AgentName,
-    /// Conversations that may be orphaned, with their tails.
-    pub suspects: Vec<(ConversationId, Seq)>,
+    /// What may be orphaned.
+    pub suspects: Vec<Suspect>,
     /// Without the word of these processes nothing is concluded.
     pub awaited: BTreeSet<ProcessId>,
     /// The death that raised it, and the last sequence delivered before; none for the usual round.
     pub death: Option<(ProcessId, Seq)>,
+}
+
+/// A conversation that may be orphaned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Which.
+    pub conversation: ConversationId,
+    /// The tail it is judged on.
+    pub tail: Seq,
+    /// Its work item: whoever works on an older one will find that out, and does not hold it.
+    pub item: Seq,
 }
 
 /// The sweep's memory between two rounds.
@@ -104,7 +115,7 @@ impl Watch {
             let delivered = state.map_or(Seq(0), |state| state.delivered);
             let suspects = self.suspects(ledger, agent, delivered, false, now_ms);
             if let Some(unheld) = self.unheld.get_mut(agent) {
-                unheld.retain(|id, tail| suspects.iter().any(|(suspect, seq)| suspect == id && seq == tail));
+                unheld.retain(|id, tail| suspects.iter().any(|suspect| suspect.conversation == *id && suspect.tail == *tail));
             }
             acts.extend(questions(presence, agent, &suspects, None));
         }
@@ -122,11 +133,11 @@ impl Watch {
     }
 
     /// Work that may be orphaned. After a death recent work is suspect too: nobody else will go on with it.
-    fn suspects(&self, ledger: &Ledger, agent: &AgentName, delivered: Seq, is_death: bool, now_ms: u64) -> Vec<(ConversationId, Seq)> {
+    fn suspects(&self, ledger: &Ledger, agent: &AgentName, delivered: Seq, is_death: bool, now_ms: u64) -> Vec<Suspect> {
         let is_over = |at_ms: u64| at_ms.saturating_add(self.grace_ms) <= now_ms || planted::is("redispatch-healthy-work");
         let is_suspect = |row: &Row| row.not_before_ms.is_none_or(is_over) && (is_death || is_over(row.last_ms));
         let delivered = ledger.delivered(agent, delivered).filter(|(_, row)| is_suspect(row));
-        delivered.map(|(id, row)| (id.clone(), row.seq)).collect()
+        delivered.map(|(id, row)| Suspect { conversation: id.clone(), tail: row.seq, item: row.item }).collect()
     }
 
     /// The workers have answered, those who did.
@@ -142,12 +153,17 @@ impl Watch {
             }
             return Vec::new();
         }
-        let held: BTreeSet<_> = answers.iter().flat_map(|answer| &answer.held).collect();
+        let is_held = |suspect: &Suspect| {
+            let mut held = answers.iter().flat_map(|answer| &answer.held);
+            held.any(|holding| holding.conversation == suspect.conversation && holding.item >= suspect.item)
+        };
         let before = self.unheld.entry(agent).or_default();
         let mut acts = Vec::new();
-        for (conversation, tail) in suspects {
-            let known = before.remove(&conversation);
-            if held.contains(&conversation) && !planted::is("redispatch-healthy-work") {
+        for suspect in suspects {
+            let known = before.remove(&suspect.conversation);
+            let is_held = is_held(&suspect);
+            let Suspect { conversation, tail, .. } = suspect;
+            if is_held && !planted::is("redispatch-healthy-work") {
                 continue;
             }
             let reason = match &death {
@@ -166,10 +182,14 @@ impl Watch {
 }
 
 /// Questions about all suspects, each small enough to be asked.
-fn questions(presence: &Presence, agent: &AgentName, suspects: &[(ConversationId, Seq)], death: Option<&(ProcessId, Seq)>) -> Vec<Act> {
+fn questions(presence: &Presence, agent: &AgentName, suspects: &[Suspect], death: Option<&(ProcessId, Seq)>) -> Vec<Act> {
     let awaited = presence.protecting(agent);
-    let question =
-        |suspects: &[_]| Question { agent: agent.clone(), suspects: suspects.to_vec(), awaited: awaited.clone(), death: death.cloned() };
+    let question = |suspects: &[Suspect]| Question {
+        agent: agent.clone(),
+        suspects: suspects.to_vec(),
+        awaited: awaited.clone(),
+        death: death.cloned(),
+    };
     suspects.chunks(ASKED_MAX).map(|suspects| Act::Ask(question(suspects))).collect()
 }
 

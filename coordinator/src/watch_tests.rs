@@ -3,6 +3,7 @@ use std::time::Duration;
 use protocol::brief::Fixed;
 use protocol::event::Cancelled;
 use protocol::ids::Writer;
+use protocol::presence::Holding;
 
 use super::*;
 use crate::presence::Probe;
@@ -34,14 +35,18 @@ fn death(worker: &str, name: &str, delivered: u64) -> Death {
     Death { process: process(worker), delivered: BTreeMap::from([(agent(name), Seq(delivered))]) }
 }
 
-fn answer(worker: &str, held: &[&str]) -> HoldsAnswer {
-    HoldsAnswer { process: process(worker), held: held.iter().map(|id| conversation(id)).collect() }
+/// A worker's answer: conversations, and the work items by which it holds them.
+fn answer(worker: &str, held: &[(&str, u64)]) -> HoldsAnswer {
+    let holding = |(id, item): &(&str, u64)| Holding { conversation: conversation(id), item: Seq(*item) };
+    HoldsAnswer { process: process(worker), held: held.iter().map(holding).collect() }
 }
 
-fn question(name: &str, suspects: &[(&str, u64)], awaited: &[&str]) -> Question {
+/// A question about conversations with their tails and work items.
+fn question(name: &str, suspects: &[(&str, u64, u64)], awaited: &[&str]) -> Question {
+    let suspect = |(id, tail, item): &(&str, u64, u64)| Suspect { conversation: conversation(id), tail: Seq(*tail), item: Seq(*item) };
     Question {
         agent: agent(name),
-        suspects: suspects.iter().map(|(id, tail)| (conversation(id), Seq(*tail))).collect(),
+        suspects: suspects.iter().map(suspect).collect(),
         awaited: awaited.iter().map(|worker| process(worker)).collect(),
         death: None,
     }
@@ -105,9 +110,10 @@ fn only_delivered_unprotected_quiet_work_is_asked_about() {
     let presence = hearing(&[("w-1", "triage"), ("w-2", "refund"), ("w-3", "triage")]);
     let mut at = |ms: u64| watch.acts(&story.ledger, &presence, &consumer("triage", 14), START_MS + ms);
     assert_eq!(at(GRACE_MS - 1), []);
-    let usual = question("triage", &[("lost", 1), ("held", 2), ("handed", 10), ("taken", 14)], &["w-1", "w-3"]);
+    let usual = question("triage", &[("lost", 1, 1), ("held", 2, 2), ("handed", 10, 4), ("taken", 14, 8)], &["w-1", "w-3"]);
     assert_eq!(at(GRACE_MS), [Act::Ask(usual)]);
-    let with_deferred = question("triage", &[("lost", 1), ("held", 2), ("deferred", 9), ("handed", 10), ("taken", 14)], &["w-1", "w-3"]);
+    let with_deferred =
+        question("triage", &[("lost", 1, 1), ("held", 2, 2), ("deferred", 9, 3), ("handed", 10, 4), ("taken", 14, 8)], &["w-1", "w-3"]);
     assert_eq!(at(30_000 + GRACE_MS), [Act::Ask(with_deferred)]);
 }
 
@@ -117,8 +123,8 @@ fn work_that_was_not_delivered_is_backlog() {
     let mut watch = Watch::new(GRACE_MS);
     let mut asks = |delivered: u64| watch.acts(&story.ledger, &hearing(&[]), &consumer("triage", delivered), START_MS + 10_000);
     assert_eq!(asks(0), []);
-    assert_eq!(asks(1), [Act::Ask(question("triage", &[("lost", 1)], &[]))]);
-    let all = question("triage", &[("lost", 1), ("held", 2), ("handed", 10), ("taken", 14), ("backlog", 15)], &[]);
+    assert_eq!(asks(1), [Act::Ask(question("triage", &[("lost", 1, 1)], &[]))]);
+    let all = question("triage", &[("lost", 1, 1), ("held", 2, 2), ("handed", 10, 4), ("taken", 14, 8), ("backlog", 15, 15)], &[]);
     assert_eq!(asks(15), [Act::Ask(all)]);
 }
 
@@ -144,14 +150,14 @@ fn two_rounds_in_which_nobody_holds_it_make_an_orphan() {
     let story = mixed();
     let presence = hearing(&[("w-1", "triage")]);
     let mut watch = Watch::new(GRACE_MS);
-    let round = question("triage", &[("lost", 1), ("held", 2), ("taken", 14)], &["w-1"]);
-    let acts = watch.answered(&presence, round.clone(), &[answer("w-1", &["held"])]);
+    let round = question("triage", &[("lost", 1, 1), ("held", 2, 2), ("taken", 14, 8)], &["w-1"]);
+    let acts = watch.answered(&presence, round.clone(), &[answer("w-1", &[("held", 2)])]);
     assert_eq!(acts, []);
     // Between the rounds the sweep keeps what is still suspect as it was.
     watch.acts(&story.ledger, &presence, &consumer("triage", 14), START_MS + 10_000);
-    let acts = watch.answered(&presence, round.clone(), &[answer("w-1", &["held", "taken"])]);
+    let acts = watch.answered(&presence, round.clone(), &[answer("w-1", &[("held", 2), ("taken", 8)])]);
     assert_eq!(acts, [redispatch("lost", 1, "no worker holds it")]);
-    assert_eq!(watch.answered(&presence, round, &[answer("w-1", &["held", "lost"])]), [], "what was held meanwhile counts anew");
+    assert_eq!(watch.answered(&presence, round, &[answer("w-1", &[("held", 2), ("lost", 1)])]), [], "what was held meanwhile counts anew");
 }
 
 #[test]
@@ -160,20 +166,20 @@ fn work_that_moved_between_two_rounds_is_no_orphan() {
     story.tell("c1", opened("triage"));
     let presence = hearing(&[]);
     let mut watch = Watch::new(GRACE_MS);
-    assert_eq!(watch.answered(&presence, question("triage", &[("c1", 1)], &[]), &[]), []);
+    assert_eq!(watch.answered(&presence, question("triage", &[("c1", 1, 1)], &[]), &[]), []);
     story.tell("c1", taken("triage"));
-    assert_eq!(watch.answered(&presence, question("triage", &[("c1", 2)], &[]), &[]), []);
+    assert_eq!(watch.answered(&presence, question("triage", &[("c1", 2, 1)], &[]), &[]), []);
     story.tell("c1", completed("triage"));
     watch.acts(&story.ledger, &presence, &consumer("triage", 9), START_MS + 20_000);
     // It would be one more round if it still counted.
-    assert_eq!(watch.answered(&presence, question("triage", &[("c1", 2)], &[]), &[]), []);
+    assert_eq!(watch.answered(&presence, question("triage", &[("c1", 2, 1)], &[]), &[]), []);
 }
 
 #[test]
 fn nothing_is_concluded_without_the_word_of_all_who_are_there() {
     let presence = hearing(&[("w-1", "triage"), ("w-2", "triage")]);
     let mut watch = Watch::new(GRACE_MS);
-    let round = question("triage", &[("lost", 1)], &["w-1", "w-2"]);
+    let round = question("triage", &[("lost", 1, 1)], &["w-1", "w-2"]);
     for _ in 0..3 {
         assert_eq!(watch.answered(&presence, round.clone(), &[answer("w-1", &[])]), []);
     }
@@ -188,11 +194,25 @@ fn a_death_is_swept_at_once() {
     let mut watch = Watch::new(GRACE_MS);
     let presence = hearing(&[("w-1", "triage")]);
     // Even what was said a moment ago is suspect; what waits or was not delivered is not.
-    let asked = after(question("triage", &[("lost", 1), ("held", 2), ("taken", 14)], &["w-1"]), "w-9", 14);
+    let asked = after(question("triage", &[("lost", 1, 1), ("held", 2, 2), ("taken", 14, 8)], &["w-1"]), "w-9", 14);
     assert_eq!(watch.died(&story.ledger, &presence, &death("w-9", "triage", 14), START_MS), [Act::Ask(asked.clone())]);
-    let acts = watch.answered(&presence, asked, &[answer("w-1", &["held"])]);
+    let acts = watch.answered(&presence, asked, &[answer("w-1", &[("held", 2)])]);
     assert_eq!(acts, [redispatch("lost", 1, "worker process w-9 died"), redispatch("taken", 14, "worker process w-9 died")]);
     assert_eq!(watch.died(&story.ledger, &presence, &death("w-9", "refund", 12), START_MS), []);
+}
+
+/// A worker that is killed again and again leaves items that come again: a survivor looks at each for a moment.
+#[test]
+fn whoever_is_busy_with_a_stale_item_holds_nothing() {
+    let mut story = Story::new(Fixed::default());
+    story.tell("c1", opened("triage"));
+    story.tell("c1", redispatched("triage", 0));
+    let (mut watch, presence) = (Watch::new(GRACE_MS), hearing(&[("w-1", "triage")]));
+    let asked = after(question("triage", &[("c1", 2, 2)], &["w-1"]), "w-9", 2);
+    assert_eq!(watch.died(&story.ledger, &presence, &death("w-9", "triage", 2), START_MS), [Act::Ask(asked.clone())]);
+    assert_eq!(watch.answered(&presence, asked.clone(), &[answer("w-1", &[("c1", 2)])]), []);
+    let orphan = [redispatch("c1", 2, "worker process w-9 died")];
+    assert_eq!(watch.answered(&presence, asked, &[answer("w-1", &[("c1", 1)])]), orphan);
 }
 
 #[test]
@@ -200,7 +220,7 @@ fn a_death_stays_unsettled_until_all_survivors_have_spoken() {
     let story = mixed();
     let mut watch = Watch::new(GRACE_MS);
     let presence = hearing(&[("w-1", "triage")]);
-    let asked = after(question("triage", &[("lost", 1)], &["w-1"]), "w-9", 1);
+    let asked = after(question("triage", &[("lost", 1, 1)], &["w-1"]), "w-9", 1);
     assert_eq!(watch.answered(&presence, asked.clone(), &[]), []);
     assert_eq!(watch.acts(&story.ledger, &presence, &BTreeMap::new(), START_MS), [Act::Ask(asked.clone())]);
     assert_eq!(watch.acts(&story.ledger, &presence, &BTreeMap::new(), START_MS), [], "it is being asked");
@@ -210,7 +230,7 @@ fn a_death_stays_unsettled_until_all_survivors_have_spoken() {
 
 #[test]
 fn a_survivor_that_died_or_hangs_meanwhile_is_not_waited_for() {
-    let asked = after(question("triage", &[("lost", 1)], &["w-1"]), "w-9", 1);
+    let asked = after(question("triage", &[("lost", 1, 1)], &["w-1"]), "w-9", 1);
     let expected = [redispatch("lost", 1, "worker process w-9 died")];
     assert_eq!(Watch::new(GRACE_MS).answered(&hearing(&[]), asked.clone(), &[]), expected);
     let mut presence = hearing(&[("w-1", "triage")]);

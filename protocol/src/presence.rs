@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{AgentName, ConversationId, ProcessId};
+use crate::ids::{AgentName, ConversationId, ProcessId, Seq};
 
 /// Milliseconds between a worker's heartbeats.
 pub const HEARTBEAT_MILLIS: u64 = 250;
@@ -38,8 +38,17 @@ pub struct HoldsQuestion {
 pub struct HoldsAnswer {
     /// Which process.
     pub process: ProcessId,
-    /// These.
-    pub held: Vec<ConversationId>,
+    /// The turns of them that it runs.
+    pub held: Vec<Holding>,
+}
+
+/// A turn that a worker process runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holding {
+    /// Whose.
+    pub conversation: ConversationId,
+    /// The work item that it was handed, by its sequence: a process may be busy with a stale one, and that holds nothing.
+    pub item: Seq,
 }
 
 /// A person at a desk answers who is there. Nobody keeps it: whoever wants to know asks.

@@ -117,7 +117,8 @@ async fn owner(client: &Client, agent: &AgentName, conversation: &ConversationId
     let question = serde_json::to_vec(&HoldsQuestion { conversations: vec![conversation.clone()] })?;
     let answers = client.broker().ask_all(&subject::holds(client.orchestration(), agent), question.into(), HOLDS).await?;
     let answers = answers.iter().filter_map(|answer| serde_json::from_slice::<HoldsAnswer>(answer).ok());
-    let holder = answers.filter(|answer| answer.held.contains(conversation)).map(|answer| answer.process).next();
+    let item = |answer: &HoldsAnswer| answer.held.iter().filter(|held| held.conversation == *conversation).map(|held| held.item).max();
+    let holder = answers.filter_map(|answer| Some((item(&answer)?, answer.process))).max().map(|(_, process)| process);
     let holder = holder.with_context(|| format!("no worker of {agent} says that it holds the conversation"))?;
     let workers = client.status().await?.workers;
     let pid = workers.into_iter().find(|worker| worker.process == holder).map(|worker| worker.pid);

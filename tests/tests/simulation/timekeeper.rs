@@ -13,7 +13,7 @@ use protocol::brief::Phase;
 use protocol::conversation::Draft;
 use protocol::entry::Head;
 use protocol::ids::{AgentName, EntryId, ProcessId, Seq, Writer};
-use protocol::presence::{Heartbeat, HoldsAnswer};
+use protocol::presence::{Heartbeat, Holding, HoldsAnswer};
 use protocol::subject;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -186,8 +186,8 @@ impl Coordinator {
             let heard = processes.iter().filter(|process| process.is_worker && self.reaches(process) && !process.is_paused.get());
             let answer = |process: &Rc<Process>| {
                 let held = process.held.borrow();
-                let held =
-                    held.iter().filter(|(agent, held)| *agent == question.agent && question.suspects.iter().any(|(id, _)| id == held));
+                let is_asked = |held: &Holding| question.suspects.iter().any(|suspect| suspect.conversation == held.conversation);
+                let held = held.iter().filter(|(agent, held)| *agent == question.agent && is_asked(held));
                 HoldsAnswer { process: process.id.clone(), held: held.map(|(_, held)| held.clone()).collect() }
             };
             heard.map(answer).collect()

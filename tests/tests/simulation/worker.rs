@@ -14,6 +14,7 @@ use protocol::conversation::{Conversation, FoldError, Partial};
 use protocol::entry::Head;
 use protocol::event::Event;
 use protocol::ids::{AgentName, ConversationId, Seq};
+use protocol::presence::Holding;
 use protocol::subject;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
@@ -74,7 +75,8 @@ impl Slot {
         let conversation = head.subject.conversation.clone();
         self.world.tell(|| format!("{} takes {} (delivery {})", self.process.id, item.stored.subject, item.delivered));
         self.world.step().await;
-        self.process.held.borrow_mut().insert((self.agent.clone(), conversation.clone()));
+        let held = (self.agent.clone(), Holding { conversation: conversation.clone(), item: item.stored.seq });
+        self.process.held.borrow_mut().push(held.clone());
         if self.world.has(Plant::AcksFirst) {
             self.ack(&item, &conversation, head.epoch_after(item.stored.seq)).await;
         }
@@ -97,7 +99,7 @@ impl Slot {
             Finish::Dropped => {}
             Finish::GiveBack { delay, .. } => item.settle.give_back(delay).await,
         }
-        self.process.held.borrow_mut().remove(&(self.agent.clone(), conversation));
+        self.process.held.borrow_mut().retain(|holding| *holding != held);
     }
 
     async fn ack(&self, item: &WorkItem, conversation: &ConversationId, epoch: Seq) {

@@ -4,7 +4,6 @@
 //! is to be dropped, to hang is not to be polled. Time passes when nobody is ready, or when fate says so. So the seed is the story.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,6 +16,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use journal::memory::{Faults, Memory};
 use protocol::ids::{AgentName, ConversationId, ProcessId};
+use protocol::presence::Holding;
 use tokio_util::sync::CancellationToken;
 
 use super::definition::Definition;
@@ -58,7 +58,7 @@ pub(crate) struct Process {
     pub(crate) is_paused: Cell<bool>,
     pub(crate) is_connected: Cell<bool>,
     /// What it works on.
-    pub(crate) held: RefCell<BTreeSet<(AgentName, ConversationId)>>,
+    pub(crate) held: RefCell<Vec<(AgentName, Holding)>>,
     /// Cancelled when it drains.
     pub(crate) drain: CancellationToken,
 }
