@@ -26,6 +26,7 @@ mod i18_bounded_rework;
 mod i19_honest_refusal;
 mod i20_trace_completeness;
 mod i21_resume;
+mod reach;
 #[cfg(test)]
 mod story;
 mod view;

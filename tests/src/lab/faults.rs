@@ -49,6 +49,10 @@ pub enum Deed {
     Coordinators(usize, Duration),
     /// A gateway is killed.
     Gateway,
+    /// A gateway is killed that has just published an opening, and has not said so.
+    Opening,
+    /// Somebody calls a conversation off while its model is writing.
+    CallOff,
     /// All servers of the broker are killed, and started again.
     Broker,
     /// An agent's consumer is deleted.
@@ -129,6 +133,11 @@ const fn secs(secs: u64) -> Duration {
 /// All of them, the most telling first.
 pub const FAULTS: &[Fault] = &[
     broker("nothing", "no fault: what the others are compared with", "", 1, Measure::Working, Deed::Nothing),
+    model("slow-model", "no fault: an answer that takes 10 s", ModelTrouble::Lingers, 1),
+    Fault {
+        deed: Deed::CallOff,
+        ..model("call-off", "no fault: called off in the middle of such an answer", ModelTrouble::Lingers, 1)
+    },
     worker("kill-worker", "kill -9 of a worker in mid model call", KILLED, SPEAKS, Blow::Kill),
     worker("kill-worker-tool", "kill -9 in mid tool", KILLED, Aim::At(What::ToolRuns, 0), Blow::Kill),
     worker("kill-worker-commit", "kill -9 between publish and acknowledgement", KILLED, Aim::At(What::ModelSpoke, 8), Blow::Kill),
@@ -141,6 +150,14 @@ pub const FAULTS: &[Fault] = &[
     broker("kill-coordinators-10s", "both gone for 10 s", "p99 as without", 1, Measure::Working, Deed::Coordinators(2, secs(10))),
     broker("kill-coordinators-60s", "both gone for 60 s", "p99 as without", 1, Measure::Working, Deed::Coordinators(2, secs(60))),
     broker("kill-gateway", "kill -9 of one gateway of two", "client resumes ≤ 2 s", 1, Measure::Clients, Deed::Gateway),
+    broker(
+        "kill-gateway-opening",
+        "kill -9 of a gateway whose opening is stored and not answered",
+        "opened once; client resumes ≤ 2 s",
+        1,
+        Measure::Clients,
+        Deed::Opening,
+    ),
     broker(
         "kill-broker",
         "kill -9 of the one nats-server, started again",
@@ -155,7 +172,7 @@ pub const FAULTS: &[Fault] = &[
     model("model-429-later", "429 with Retry-After", ModelTrouble::Later, 1),
     model("model-500", "500, once", ModelTrouble::Broken, 1),
     model("model-500-always", "500, again and again", ModelTrouble::Broken, 12),
-    model("model-hangs", "no answer within the 8 s it may take", ModelTrouble::Hangs, 1),
+    model("model-hangs", "no answer within the 12 s it may take", ModelTrouble::Hangs, 1),
     model("model-drips", "a byte a second", ModelTrouble::Drips, 1),
     model("model-cuts", "the stream breaks in mid-sentence", ModelTrouble::Cuts, 1),
     model("model-garbles", "what is no JSON", ModelTrouble::Garbles, 1),

@@ -20,6 +20,9 @@ use super::struck::strike;
 use super::tap::Progress;
 use crate::processes::eventually;
 
+mod call_off;
+mod opening;
+
 /// How long a strike waits for the moment it is aimed at.
 const MOMENT_AT_MOST: Duration = Duration::from_secs(30);
 /// How long it waits for a conversation to get over it.
@@ -54,6 +57,8 @@ impl Field {
             Deed::Worker(aim, blow) => return self.worker(fault, aim, blow).await,
             Deed::Coordinators(count, gone) => self.coordinators(fault, count, gone).await,
             Deed::Gateway => self.gateway(fault).await,
+            Deed::Opening => return self.opening(fault).await,
+            Deed::CallOff => return self.call_off(fault).await,
             Deed::Broker => self.broker(fault).await,
             Deed::Consumer => self.consumer(fault).await,
             Deed::Model(trouble, times) => return self.model(fault, trouble, times).await,

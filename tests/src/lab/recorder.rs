@@ -44,6 +44,8 @@ pub enum What {
     ModelSpeaks,
     /// A model has finished its answer: the worker is about to store what came of it.
     ModelSpoke,
+    /// A model's answer has been broken off.
+    ModelSilenced,
     /// A tool with effects is at work.
     ToolRuns,
 }

@@ -14,6 +14,7 @@ use protocol::wire::{DecodeError, Headers, Stored, header};
 use serde_json::Value as Json;
 
 use super::Setup;
+use super::reach::is_fault;
 use crate::lab::record::{Act, Ended, Record, Seen};
 
 /// See the module.
@@ -35,7 +36,7 @@ pub struct View<'a> {
     pub calls: Vec<ToolCall<'a>>,
     /// Clients' streams of events, in order.
     pub streams: Vec<Stream<'a>>,
-    /// What struck, in order.
+    /// What struck, in order; trials without a fault are not among it.
     pub faults: Vec<Fault<'a>>,
     /// Whose canary a word is.
     pub canaries: BTreeMap<String, String>,
@@ -315,6 +316,7 @@ impl<'a> View<'a> {
                     stream.received.push((place, id, event, data));
                 }
             }
+            Seen::Struck { name, .. } if !is_fault(name) => {}
             Seen::Struck { fault, name, target, conversation } => {
                 faults.insert(*fault, self.faults.len());
                 let conversation = conversation.as_deref();
@@ -479,9 +481,12 @@ impl<'a> View<'a> {
         self.faults.iter().map(|fault| fault.healed_us.unwrap_or(fault.at_us)).max().unwrap_or_default()
     }
 
-    /// Whether a fault was at work between two times.
-    pub fn is_disturbed(&self, from_us: u64, to_us: u64) -> bool {
-        self.faults.iter().any(|fault| fault.touches(from_us, to_us))
+    /// Whether a fault may have kept a worker from hearing, until this time, that its conversation was over at that.
+    pub fn is_deafened(&self, over_us: u64, until_us: u64) -> bool {
+        /// How long it may take to be told.
+        const TOLD_US: u64 = 2_000_000;
+        let touches = |fault: &Fault<'_>| fault.may_deafen() && fault.touches(over_us.saturating_sub(TOLD_US), until_us);
+        self.faults.iter().any(touches)
     }
 
     /// The definition that an entry was written under.
