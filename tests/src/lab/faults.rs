@@ -55,6 +55,8 @@ pub enum Deed {
     CallOff,
     /// All servers of the broker are killed, and started again.
     Broker,
+    /// The same, after so long: longer than gateways wait for a broker.
+    BrokerAway(Duration),
     /// An agent's consumer is deleted.
     Consumer,
     /// A model misbehaves, so many times in a row.
@@ -134,10 +136,7 @@ const fn secs(secs: u64) -> Duration {
 pub const FAULTS: &[Fault] = &[
     broker("nothing", "no fault: what the others are compared with", "", 1, Measure::Working, Deed::Nothing),
     model("slow-model", "no fault: an answer that takes 10 s", ModelTrouble::Lingers, 1),
-    Fault {
-        deed: Deed::CallOff,
-        ..model("call-off", "no fault: called off in the middle of such an answer", ModelTrouble::Lingers, 1)
-    },
+    Fault { deed: Deed::CallOff, ..model("call-off", "no fault: called off in the middle of such an answer", ModelTrouble::Lingers, 1) },
     worker("kill-worker", "kill -9 of a worker in mid model call", KILLED, SPEAKS, Blow::Kill),
     worker("kill-worker-tool", "kill -9 in mid tool", KILLED, Aim::At(What::ToolRuns, 0), Blow::Kill),
     worker("kill-worker-commit", "kill -9 between publish and acknowledgement", KILLED, Aim::At(What::ModelSpoke, 8), Blow::Kill),
@@ -165,6 +164,14 @@ pub const FAULTS: &[Fault] = &[
         1,
         Measure::AfterHealing,
         Deed::Broker,
+    ),
+    broker(
+        "kill-broker-20s",
+        "no broker for 20 s",
+        "honest refusal, ≤ 15 s after the start",
+        1,
+        Measure::AfterHealing,
+        Deed::BrokerAway(secs(20)),
     ),
     broker("delete-consumer", "an agent's consumer is deleted", "made anew, nothing lost", 1, Measure::Working, Deed::Consumer),
     model("model-429", "429 without Retry-After, once", ModelTrouble::Busy, 1),
@@ -197,11 +204,11 @@ pub const FAULTS: &[Fault] = &[
     broker("poison", "an undecodable entry where one belongs", "fails visibly, others unaffected", 1, Measure::Working, Deed::Poison),
     broker(
         "disk-full",
-        "no space left on the broker's disk for 10 s",
+        "no space left on the broker's disk for 20 s",
         "honest refusal, 0 lost",
         1,
         Measure::AfterHealing,
-        Deed::DiskFull(secs(10)),
+        Deed::DiskFull(secs(20)),
     ),
     broker("collector-away", "the OTLP collector is away for 10 s", "p99 as without", 1, Measure::Working, Deed::Collector(true, secs(10))),
     broker(

@@ -59,7 +59,11 @@ impl Field {
             Deed::Gateway => self.gateway(fault).await,
             Deed::Opening => return self.opening(fault).await,
             Deed::CallOff => return self.call_off(fault).await,
-            Deed::Broker => self.broker(fault).await,
+            Deed::Broker => {
+                let gone = Duration::from_millis(self.random.u64(0..1500));
+                self.broker(fault, gone).await;
+            }
+            Deed::BrokerAway(gone) => self.broker(fault, gone).await,
             Deed::Consumer => self.consumer(fault).await,
             Deed::Model(trouble, times) => return self.model(fault, trouble, times).await,
             Deed::Tool(trouble) => {
@@ -178,13 +182,13 @@ impl Field {
         self.deployment.restore().await;
     }
 
-    async fn broker(&mut self, fault: &Fault) {
+    async fn broker(&mut self, fault: &Fault, gone: Duration) {
         let struck = strike(&self.deployment.recorder, fault, "every node", None);
         let nodes = self.deployment.broker.nodes();
         for node in 0..nodes {
             self.deployment.broker.kill(node).await;
         }
-        sleep(Duration::from_millis(self.random.u64(0..1500))).await;
+        sleep(gone).await;
         for node in 0..nodes {
             self.deployment.broker.restart(node).await;
         }

@@ -68,8 +68,15 @@ impl Fault<'_> {
         reach(self.name) >= Reach::Broker
     }
 
-    /// Whether a worker may not have heard that its turn is over: the gateway that says so was killed, or nothing got through.
+    /// Whether a worker may not have heard that its turn is over: the gateway that says so was killed, or nothing got through. A
+    /// worker that was killed writes no more, and whoever succeeds it reads first.
     pub(super) fn may_deafen(&self) -> bool {
-        reach(self.name) >= Reach::Gateway
+        matches!(reach(self.name), Reach::Gateway | Reach::Broker)
+    }
+
+    /// How long it takes until there is nowhere to store anything, in microseconds; none if there always is.
+    pub(super) fn leaves_no_place_within_us(&self) -> Option<u64> {
+        let known = [("disk", 2_000_000), ("kill-broker", 100_000), ("kill-cluster", 500_000), ("quorum", 2_000_000)];
+        known.into_iter().find(|(word, _)| self.name.contains(word)).map(|(_, us)| us)
     }
 }

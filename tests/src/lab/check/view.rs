@@ -156,6 +156,8 @@ pub struct Operation<'a> {
     pub at_us: u64,
     /// When it was answered, and how; nobody knows, if not.
     pub ended: Option<(u64, &'a Ended)>,
+    /// After how many seconds the answer says to try again.
+    pub retry_after_secs: Option<u64>,
 }
 
 impl Operation<'_> {
@@ -167,6 +169,14 @@ impl Operation<'_> {
     /// Whether it was refused.
     pub const fn is_refused(&self) -> bool {
         matches!(self.ended, Some((_, Ended::Fail { .. })))
+    }
+
+    /// The status that it was answered with.
+    pub fn status(&self) -> Option<u16> {
+        match self.ended?.1 {
+            Ended::Ok { status, .. } | Ended::Fail { status, .. } => Some(*status),
+            Ended::Unknown { status, .. } => *status,
+        }
     }
 
     /// The message's id, where it has one.
@@ -346,13 +356,15 @@ impl<'a> View<'a> {
                     request: request.as_deref(),
                     at_us: record.at_us,
                     ended: None,
+                    retry_after_secs: None,
                 };
                 self.operations.insert(*op, operation);
             }
-            Seen::Ended { op, how, conversation } => {
+            Seen::Ended { op, how, conversation, retry_after_secs } => {
                 if let Some(operation) = self.operations.get_mut(op) {
                     operation.evidence.push(place);
                     operation.ended = Some((record.at_us, how));
+                    operation.retry_after_secs = *retry_after_secs;
                     operation.conversation = operation.conversation.or(conversation.as_deref());
                 }
             }
