@@ -116,7 +116,7 @@ const SPEAKS: Aim = Aim::At(What::ModelSpeaks, 0);
 const KILLED: &str = "p99 ≤ 1 s, max 5 s";
 
 const fn worker(name: &'static str, about: &'static str, figure: &'static str, aim: Aim, blow: Blow) -> Fault {
-    Fault { name, about, figure, measure: Measure::Aimed, nodes: 1, per_round: 20, deed: Deed::Worker(aim, blow) }
+    Fault { name, about, figure, measure: Measure::Aimed, nodes: 1, per_round: 50, deed: Deed::Worker(aim, blow) }
 }
 
 const fn model(name: &'static str, about: &'static str, trouble: ModelTrouble, times: u32) -> Fault {

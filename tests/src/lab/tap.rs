@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use data_encoding::BASE64;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -16,6 +16,8 @@ use super::broker::{Broker, jetstream, stream};
 use super::record::Seen;
 use super::recorder::Recorder;
 
+/// Entries that are asked for at once.
+const READ_AT_ONCE: usize = 64;
 /// Before a consumer that was lost is made anew.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -102,9 +104,11 @@ pub async fn record(broker: &Broker, recorder: &Recorder) -> Result<(), async_na
         let operator = broker.operator(Some(node)).await;
         let journal = jetstream(&operator).get_stream(stream()).await?;
         let state = journal.get_info().await?.state;
-        for seq in state.first_sequence..=state.last_sequence {
-            // Whoever is asked answers for itself: members of a queue group on the same server come first.
-            let Ok(entry) = journal.direct_get(seq).await else { continue };
+        // Whoever is asked answers for itself: members of a queue group on the same server come first.
+        let entries = futures::stream::iter(state.first_sequence..=state.last_sequence);
+        let mut entries = entries.map(|seq| journal.direct_get(seq).map(move |entry| (seq, entry))).buffered(READ_AT_ONCE);
+        while let Some((seq, entry)) = entries.next().await {
+            let Ok(entry) = entry else { continue };
             let headers = entry.headers.iter();
             recorder.note(Seen::Entry {
                 replica: format!("n{node}"),
