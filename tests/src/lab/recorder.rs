@@ -109,9 +109,9 @@ impl Recorder {
         self.0.moments.subscribe()
     }
 
-    /// What has been recorded.
-    pub fn records(&self) -> Vec<Record> {
-        self.lock().clone()
+    /// What has been recorded; it is taken out, for servers that outlive their round keep hold of the recorder.
+    pub fn take(&self) -> Vec<Record> {
+        std::mem::take(&mut self.lock())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Record>> {

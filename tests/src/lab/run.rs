@@ -168,7 +168,7 @@ impl Round {
         field.clear().await;
         phases_ms.tap = lapped();
 
-        let records = recorder.records();
+        let records = recorder.take();
         let mut outcome = Outcome { round: self.name.clone(), seed: self.seed, trials, skipped, ended, unfinished, ..Outcome::default() };
         outcome.examine(&played, &records);
         phases_ms.judge = lapped();

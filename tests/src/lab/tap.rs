@@ -21,7 +21,7 @@ const READ_AT_ONCE: usize = 64;
 /// Before a consumer that was lost is made anew.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Follows what is committed: steps of the system, by conversation. What people say is not one.
+/// Follows what is committed: steps of the system, by conversation. What people say is not one, unless it is the last word.
 #[derive(Debug)]
 pub struct Progress {
     steps: Arc<watch::Sender<BTreeMap<String, u64>>>,
@@ -83,12 +83,19 @@ async fn follow(
     while let Some(message) = messages.next().await {
         let message = message?;
         *last = message.info()?.stream_sequence;
-        if let Some(conversation) = step(&message.subject) {
+        // Nobody takes a step in a conversation that its person has called off.
+        if let Some(conversation) = step(&message.subject).or_else(|| ended(&message.subject)) {
             let add = |steps: &mut BTreeMap<String, u64>| *steps.entry(conversation.to_owned()).or_default() += 1;
             steps.send_modify(add);
         }
     }
     Ok(())
+}
+
+/// The conversation that an entry with this subject ends.
+fn ended(subject: &str) -> Option<&str> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    (tokens.get(5) == Some(&"end")).then(|| tokens.get(3).copied()).flatten()
 }
 
 /// The conversation that an entry with this subject takes a step in, unless a person wrote it.
@@ -133,5 +140,7 @@ mod tests {
         assert_eq!(step("baton.lab.c.conv.3.note.coordinator"), Some("conv"));
         assert_eq!(step("baton.lab.c.conv.4.in.gateway"), None);
         assert_eq!(step("baton.lab.tick"), None);
+        assert_eq!(ended("baton.lab.c.conv.4.end.gateway"), Some("conv"));
+        assert_eq!(ended("baton.lab.c.conv.4.in.gateway"), None);
     }
 }
