@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use futures::FutureExt;
 use tests::lab::faults::{ABSENT, FAULTS, named};
-use tests::lab::report::markdown;
+use tests::lab::report::{markdown, pace};
 use tests::lab::run::{Round, outcomes, recheck};
 
 /// Injects faults into a deployment of real processes, and checks what may never happen.
@@ -90,7 +90,7 @@ async fn main() -> std::process::ExitCode {
 fn report(args: &Args) -> std::process::ExitCode {
     let outcomes = outcomes(&args.dir);
     let report = markdown(&outcomes);
-    println!("\n{report}");
+    println!("\n{report}\n{}", pace(&outcomes));
     if let Err(error) = std::fs::write(args.dir.join("report.md"), &report) {
         eprintln!("the report cannot be kept: {error}");
     }

@@ -26,6 +26,7 @@ mod i18_bounded_rework;
 mod i19_honest_refusal;
 mod i20_trace_completeness;
 mod i21_resume;
+mod reach;
 #[cfg(test)]
 mod story;
 mod view;
@@ -122,8 +123,12 @@ pub const INVARIANTS: [(&str, Check); 21] = [
 
 /// Every promise that a recording shows broken, in the order of the promises and then of time.
 pub fn check(setup: &Setup, records: &[Record]) -> Vec<Violation> {
-    let view = View::new(setup, records);
-    let mut violations: Vec<Violation> = INVARIANTS.iter().flat_map(|(_, check)| check(&view)).collect();
+    broken(&View::new(setup, records))
+}
+
+/// The same, of a recording that is in order already.
+pub fn broken(view: &View<'_>) -> Vec<Violation> {
+    let mut violations: Vec<Violation> = INVARIANTS.iter().flat_map(|(_, check)| check(view)).collect();
     violations.sort_by_key(|violation| (number(violation.invariant), violation.at_us));
     violations
 }

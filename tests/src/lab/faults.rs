@@ -49,8 +49,14 @@ pub enum Deed {
     Coordinators(usize, Duration),
     /// A gateway is killed.
     Gateway,
+    /// A gateway is killed that has just published an opening, and has not said so.
+    Opening,
+    /// Somebody calls a conversation off while its model is writing.
+    CallOff,
     /// All servers of the broker are killed, and started again.
     Broker,
+    /// The same, after so long: longer than gateways wait for a broker.
+    BrokerAway(Duration),
     /// An agent's consumer is deleted.
     Consumer,
     /// A model misbehaves, so many times in a row.
@@ -110,7 +116,7 @@ const SPEAKS: Aim = Aim::At(What::ModelSpeaks, 0);
 const KILLED: &str = "p99 ≤ 1 s, max 5 s";
 
 const fn worker(name: &'static str, about: &'static str, figure: &'static str, aim: Aim, blow: Blow) -> Fault {
-    Fault { name, about, figure, measure: Measure::Aimed, nodes: 1, per_round: 20, deed: Deed::Worker(aim, blow) }
+    Fault { name, about, figure, measure: Measure::Aimed, nodes: 1, per_round: 50, deed: Deed::Worker(aim, blow) }
 }
 
 const fn model(name: &'static str, about: &'static str, trouble: ModelTrouble, times: u32) -> Fault {
@@ -129,6 +135,8 @@ const fn secs(secs: u64) -> Duration {
 /// All of them, the most telling first.
 pub const FAULTS: &[Fault] = &[
     broker("nothing", "no fault: what the others are compared with", "", 1, Measure::Working, Deed::Nothing),
+    model("slow-model", "no fault: an answer that takes 10 s", ModelTrouble::Lingers, 1),
+    Fault { deed: Deed::CallOff, ..model("call-off", "no fault: called off in the middle of such an answer", ModelTrouble::Lingers, 1) },
     worker("kill-worker", "kill -9 of a worker in mid model call", KILLED, SPEAKS, Blow::Kill),
     worker("kill-worker-tool", "kill -9 in mid tool", KILLED, Aim::At(What::ToolRuns, 0), Blow::Kill),
     worker("kill-worker-commit", "kill -9 between publish and acknowledgement", KILLED, Aim::At(What::ModelSpoke, 8), Blow::Kill),
@@ -142,6 +150,14 @@ pub const FAULTS: &[Fault] = &[
     broker("kill-coordinators-60s", "both gone for 60 s", "p99 as without", 1, Measure::Working, Deed::Coordinators(2, secs(60))),
     broker("kill-gateway", "kill -9 of one gateway of two", "client resumes ≤ 2 s", 1, Measure::Clients, Deed::Gateway),
     broker(
+        "kill-gateway-opening",
+        "kill -9 of a gateway whose opening is stored and not answered",
+        "opened once; client resumes ≤ 2 s",
+        1,
+        Measure::Clients,
+        Deed::Opening,
+    ),
+    broker(
         "kill-broker",
         "kill -9 of the one nats-server, started again",
         "≤ 15 s after the start",
@@ -149,13 +165,21 @@ pub const FAULTS: &[Fault] = &[
         Measure::AfterHealing,
         Deed::Broker,
     ),
+    broker(
+        "kill-broker-20s",
+        "no broker for 20 s",
+        "honest refusal, ≤ 15 s after the start",
+        1,
+        Measure::AfterHealing,
+        Deed::BrokerAway(secs(20)),
+    ),
     broker("delete-consumer", "an agent's consumer is deleted", "made anew, nothing lost", 1, Measure::Working, Deed::Consumer),
     model("model-429", "429 without Retry-After, once", ModelTrouble::Busy, 1),
     model("model-429-always", "429 without Retry-After, again and again", ModelTrouble::Busy, 12),
     model("model-429-later", "429 with Retry-After", ModelTrouble::Later, 1),
     model("model-500", "500, once", ModelTrouble::Broken, 1),
     model("model-500-always", "500, again and again", ModelTrouble::Broken, 12),
-    model("model-hangs", "no answer within the 8 s it may take", ModelTrouble::Hangs, 1),
+    model("model-hangs", "no answer within the 12 s it may take", ModelTrouble::Hangs, 1),
     model("model-drips", "a byte a second", ModelTrouble::Drips, 1),
     model("model-cuts", "the stream breaks in mid-sentence", ModelTrouble::Cuts, 1),
     model("model-garbles", "what is no JSON", ModelTrouble::Garbles, 1),
@@ -180,11 +204,11 @@ pub const FAULTS: &[Fault] = &[
     broker("poison", "an undecodable entry where one belongs", "fails visibly, others unaffected", 1, Measure::Working, Deed::Poison),
     broker(
         "disk-full",
-        "no space left on the broker's disk for 10 s",
+        "no space left on the broker's disk for 20 s",
         "honest refusal, 0 lost",
         1,
         Measure::AfterHealing,
-        Deed::DiskFull(secs(10)),
+        Deed::DiskFull(secs(20)),
     ),
     broker("collector-away", "the OTLP collector is away for 10 s", "p99 as without", 1, Measure::Working, Deed::Collector(true, secs(10))),
     broker(

@@ -20,6 +20,9 @@ use super::struck::strike;
 use super::tap::Progress;
 use crate::processes::eventually;
 
+mod call_off;
+mod opening;
+
 /// How long a strike waits for the moment it is aimed at.
 const MOMENT_AT_MOST: Duration = Duration::from_secs(30);
 /// How long it waits for a conversation to get over it.
@@ -54,7 +57,13 @@ impl Field {
             Deed::Worker(aim, blow) => return self.worker(fault, aim, blow).await,
             Deed::Coordinators(count, gone) => self.coordinators(fault, count, gone).await,
             Deed::Gateway => self.gateway(fault).await,
-            Deed::Broker => self.broker(fault).await,
+            Deed::Opening => return self.opening(fault).await,
+            Deed::CallOff => return self.call_off(fault).await,
+            Deed::Broker => {
+                let gone = Duration::from_millis(self.random.u64(0..1500));
+                self.broker(fault, gone).await;
+            }
+            Deed::BrokerAway(gone) => self.broker(fault, gone).await,
             Deed::Consumer => self.consumer(fault).await,
             Deed::Model(trouble, times) => return self.model(fault, trouble, times).await,
             Deed::Tool(trouble) => {
@@ -173,13 +182,13 @@ impl Field {
         self.deployment.restore().await;
     }
 
-    async fn broker(&mut self, fault: &Fault) {
+    async fn broker(&mut self, fault: &Fault, gone: Duration) {
         let struck = strike(&self.deployment.recorder, fault, "every node", None);
         let nodes = self.deployment.broker.nodes();
         for node in 0..nodes {
             self.deployment.broker.kill(node).await;
         }
-        sleep(Duration::from_millis(self.random.u64(0..1500))).await;
+        sleep(gone).await;
         for node in 0..nodes {
             self.deployment.broker.restart(node).await;
         }

@@ -1,6 +1,6 @@
 //! What the faults of a recording have cost: how long it took until things went on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::faults::{Measure, named};
 use super::record::{Record, Seen};
@@ -40,6 +40,43 @@ pub fn recoveries(records: &[Record]) -> BTreeMap<String, Vec<u64>> {
         recoveries.entry(strike.name.to_owned()).or_default().extend(found.into_iter().map(|us| us / 1000));
     }
     recoveries
+}
+
+/// Conversations that a strike has touched, by the fault's name: the one that it was aimed at; else those that were being worked on
+/// when it struck, or about which somebody was asking a gateway. Openings that nobody has ever answered are not among them.
+pub fn touched(records: &[Record]) -> BTreeMap<String, usize> {
+    let lives = lives(records);
+    let mut touched = BTreeMap::new();
+    for strike in strikes(records) {
+        let worked_on = lives.iter().filter(|(_, life)| is_worked_on(life, strike.struck_us)).map(|(conversation, _)| *conversation);
+        let count = match strike.conversation {
+            Some(_) => 1,
+            None => worked_on.chain(asked_about(records, strike.struck_us)).collect::<BTreeSet<&str>>().len(),
+        };
+        *touched.entry(strike.name.to_owned()).or_default() += count;
+    }
+    touched
+}
+
+/// The conversations of operations that are under way at a time.
+fn asked_about(records: &[Record], at_us: u64) -> impl Iterator<Item = &str> {
+    let mut asked: BTreeMap<u64, Option<&str>> = BTreeMap::new();
+    for record in records {
+        match &record.seen {
+            Seen::Invoked { op, conversation, .. } if record.at_us <= at_us => {
+                asked.insert(*op, conversation.as_deref());
+            }
+            Seen::Ended { op, .. } if record.at_us <= at_us => {
+                asked.remove(op);
+            }
+            // Whoever opens a conversation learns only now which.
+            Seen::Ended { op, conversation: Some(conversation), .. } => {
+                asked.entry(*op).and_modify(|known| *known = known.or(Some(conversation)));
+            }
+            _ => {}
+        }
+    }
+    asked.into_values().flatten()
 }
 
 fn aimed(strike: &Strike<'_>, lives: &BTreeMap<&str, Life>) -> Vec<u64> {
@@ -151,6 +188,7 @@ pub fn percentile(values: &[u64], percent: usize) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lab::record::{Act, Ended};
 
     fn entry(time_ms: u64, subject: &str) -> Record {
         let seen = Seen::Entry {
@@ -179,6 +217,50 @@ mod tests {
             entry(1900, "baton.lab.c.a.2.note.triage"),
         ];
         assert_eq!(recoveries(&records), BTreeMap::from([("kill-worker".to_owned(), vec![400])]));
+    }
+
+    #[test]
+    fn a_strike_touches_what_was_worked_on_and_what_was_asked_for() {
+        let at = |at_us: u64, seen: Seen| Record { at_us, seen };
+        let opens = |op: u64| Seen::Invoked {
+            op,
+            client: "p".to_owned(),
+            act: Act::Open,
+            conversation: None,
+            key: String::new(),
+            text: String::new(),
+            request: None,
+        };
+        let opened = |op: u64, conversation: &str| Seen::Ended {
+            op,
+            how: Ended::Ok { status: 201, is_repeat: false },
+            conversation: Some(conversation.to_owned()),
+            retry_after_secs: None,
+        };
+        let struck = |fault: u64, name: &str, aimed: Option<&str>| Seen::Struck {
+            fault,
+            name: name.to_owned(),
+            target: String::new(),
+            conversation: aimed.map(ToOwned::to_owned),
+        };
+        let records = [
+            at(0, Seen::Clock { time_ms: 1000 }),
+            at(100_000, opens(1)),
+            at(200_000, opened(1, "a")),
+            at(300_000, opens(2)),
+            at(500_000, struck(3, "kill-broker", None)),
+            at(600_000, opened(2, "c")),
+            at(700_000, opens(4)),
+            at(800_000, opened(4, "d")),
+            at(900_000, struck(5, "kill-worker", Some("a"))),
+            entry(1100, "baton.lab.c.a.0.to.triage.0123456789ab.gateway"),
+            entry(1200, "baton.lab.c.b.0.to.triage.0123456789ab.gateway"),
+            entry(1300, "baton.lab.c.b.1.ask.triage"),
+            entry(1550, "baton.lab.c.c.0.to.triage.0123456789ab.gateway"),
+            entry(1750, "baton.lab.c.d.0.to.triage.0123456789ab.gateway"),
+        ];
+        // `a` is worked on, `c` is being opened; `b` waits for its person, and `d` comes later.
+        assert_eq!(touched(&records), BTreeMap::from([("kill-broker".to_owned(), 2), ("kill-worker".to_owned(), 1)]));
     }
 
     #[test]

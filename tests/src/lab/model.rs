@@ -24,10 +24,14 @@ use wire::{Closed, Writer};
 
 /// Between two pieces of an answer.
 const PACE: Duration = Duration::from_millis(15);
+/// How long a slow answer takes: less than a request may, longer than coordinators need to sweep twice.
+const SLOW: Duration = Duration::from_millis(10_500);
 
-/// What a model can do instead of answering.
+/// What a model can do instead of answering as usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehaviour {
+    /// A whole answer, and nothing wrong with it but that it takes its time.
+    Lingers,
     /// 429, without a word of when to come back.
     Busy,
     /// 429 with Retry-After.
@@ -122,19 +126,23 @@ async fn asked(State(models): State<Models>, Path((process, agent)): Path<(Strin
     let (request, messages) = (recorder.number(), body.get("messages").cloned().unwrap_or_default());
     let canary = walk::canary(&messages).unwrap_or_else(|| "nobody".to_owned());
     recorder.note(Seen::Asked { request, agent, messages });
-    let misbehaviour = models.ordered(&canary);
-    match misbehaviour {
+    let ordered = models.ordered(&canary);
+    match ordered {
         Some(Misbehaviour::Busy) => return wire::refused(StatusCode::TOO_MANY_REQUESTS, None),
         Some(Misbehaviour::Later) => return wire::refused(StatusCode::TOO_MANY_REQUESTS, Some("2")),
         Some(Misbehaviour::Broken) => return wire::refused(StatusCode::INTERNAL_SERVER_ERROR, None),
-        Some(Misbehaviour::Hangs) => return wire::silent(),
         _ => {}
     }
     let tools = body.get("tools").and_then(Json::as_array).into_iter().flatten();
     let offered: Vec<String> = tools.filter_map(|tool| Some(tool.pointer("/function/name")?.as_str()?.to_owned())).collect();
     let answer = models.next(&canary, &offered);
+    let pieces = answer.text.split_inclusive(' ').count() + answer.calls.len();
+    let (misbehaviour, pace) = match ordered {
+        Some(Misbehaviour::Lingers) => (None, SLOW / u32::try_from(pieces).unwrap_or(1)),
+        other => (other, PACE),
+    };
     let (writer, response) = wire::streamed();
-    let answering = Answering { recorder, request, process, canary, answer, writer };
+    let answering = Answering { recorder, request, process, canary, answer, writer, pace };
     tokio::spawn(answering.run(misbehaviour));
     response
 }
@@ -147,6 +155,7 @@ struct Answering {
     canary: String,
     answer: Answer,
     writer: Writer,
+    pace: Duration,
 }
 
 impl Answering {
@@ -157,6 +166,7 @@ impl Answering {
         };
         if written.is_err() || misbehaviour.is_some() {
             self.recorder.note(Seen::Aborted { request: self.request, is_fault: misbehaviour.is_some() });
+            self.recorder.moment(What::ModelSilenced, &self.process, &self.canary);
         }
     }
 
@@ -192,6 +202,10 @@ impl Answering {
 
     async fn misbehave(&self, misbehaviour: Misbehaviour) -> Result<(), Closed> {
         match misbehaviour {
+            Misbehaviour::Hangs => {
+                self.writer.closed().await;
+                Err(Closed)
+            }
             Misbehaviour::Drips => loop {
                 self.writer.raw(&b":"[..]).await?;
                 tokio::select! {
@@ -221,7 +235,7 @@ impl Answering {
 
     async fn pause(&self) -> Result<(), Closed> {
         tokio::select! {
-            () = sleep(PACE) => Ok(()),
+            () = sleep(self.pace) => Ok(()),
             () = self.writer.closed() => Err(Closed),
         }
     }

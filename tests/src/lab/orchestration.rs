@@ -63,7 +63,7 @@ fn agent(name: &str, targets: &[&str]) -> (String, Json) {
 
 fn model(agent: &str, models: &str) -> (String, Json) {
     let base = format!("{models}/${{{PROCESS}}}/{agent}/v1");
-    (agent.to_owned(), json!({ "provider": "compatible", "name": "walker", "baseUrl": base, "timeout": "8s", "retries": 2 }))
+    (agent.to_owned(), json!({ "provider": "compatible", "name": "walker", "baseUrl": base, "timeout": "12s", "retries": 2 }))
 }
 
 fn tool(name: &str, method: &str, more: &Json) -> Json {

@@ -29,13 +29,13 @@ pub const PLANTS: [Plant; 15] = [
     plant("results-before-commit", "a model is shown results of effects that are not stored", "nothing", &["I16"]),
     plant("prompt-from-memory", "a prompt lacks what the running turn has done", "nothing", &["I16"]),
     plant("keyed-wrongly", "a memory of prompts is kept by nobody's key", "nothing", &["I15"]),
-    plant("deaf-to-cancel", "a worker does not hear that its conversation is over", "nothing", &["I13", "I14"]),
+    plant("deaf-to-cancel", "a worker does not hear that its conversation is over", "call-off", &["I13", "I14"]),
     plant("poison-exits", "a worker exits at an entry that it cannot read", "poison", &["I17"]),
     plant("second-reply-accepted", "whoever answers too late is told that it was taken", "nothing", &["I1", "I11"]),
     plant("ack-before-commit", "people are told 2xx before anything is stored", "nothing", &["I1"]),
-    plant("unknown-is-failed", "an opening that is repeated is another conversation", "kill-broker", &["I1"]),
+    plant("unknown-is-failed", "an opening that is repeated is another conversation", "kill-gateway-opening", &["I1"]),
     plant("resume-skips-an-event", "whoever comes back is shown one event too few", "kill-gateway", &["I21"]),
-    plant("redispatch-healthy-work", "work that somebody holds is handed out again", "nothing", &["I17", "I18"]),
+    plant("redispatch-healthy-work", "work that somebody holds is handed out again", "slow-model", &["I17", "I18"]),
 ];
 
 /// The bug of this name.

@@ -45,6 +45,9 @@ pub enum Seen {
         how: Ended,
         /// The conversation, where the answer named it.
         conversation: Option<String>,
+        /// After how many seconds the answer says to try again, if it says so.
+        #[serde(default)]
+        retry_after_secs: Option<u64>,
     },
     /// A client's stream of events was opened, at a gateway, from an event on.
     Watching {
@@ -226,5 +229,8 @@ pub enum Ended {
     Unknown {
         /// Why.
         why: String,
+        /// The HTTP status, where there was an answer.
+        #[serde(default)]
+        status: Option<u16>,
     },
 }

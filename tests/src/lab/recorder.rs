@@ -44,6 +44,8 @@ pub enum What {
     ModelSpeaks,
     /// A model has finished its answer: the worker is about to store what came of it.
     ModelSpoke,
+    /// A model's answer has been broken off.
+    ModelSilenced,
     /// A tool with effects is at work.
     ToolRuns,
 }
@@ -107,9 +109,9 @@ impl Recorder {
         self.0.moments.subscribe()
     }
 
-    /// What has been recorded.
-    pub fn records(&self) -> Vec<Record> {
-        self.lock().clone()
+    /// What has been recorded; it is taken out, for servers that outlive their round keep hold of the recorder.
+    pub fn take(&self) -> Vec<Record> {
+        std::mem::take(&mut self.lock())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Record>> {

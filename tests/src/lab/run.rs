@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use protocol::orchestration::Orchestration;
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -13,12 +14,12 @@ use super::crowd::{Crowd, Dispersed};
 use super::deployment::{Deployment, Plan};
 use super::faults::{Deed, FAULTS, Fault};
 use super::field::Field;
-use super::measure::recoveries;
+use super::measure::{recoveries, touched};
 use super::person::Habits;
 use super::record::{Record, Seen};
 use super::recorder::{load, save};
 use super::tap;
-use super::verdict::{Broken, judge};
+use super::verdict::{Broken, CallingOff, judge};
 use super::wish::Caller;
 
 /// What a conversation is given to end after the last fault has healed: I2's bound.
@@ -48,13 +49,16 @@ pub struct Round {
 
 /// What came of a round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Outcome {
     /// Its name.
     pub round: String,
     /// Its seed.
     pub seed: u64,
-    /// Trials by fault.
+    /// Strikes by fault.
     pub trials: BTreeMap<String, usize>,
+    /// Conversations that they touched, by fault.
+    pub touched: BTreeMap<String, usize>,
     /// Why trials were left out.
     pub skipped: Vec<String>,
     /// Recoveries in milliseconds, by fault.
@@ -67,8 +71,28 @@ pub struct Outcome {
     pub entries: usize,
     /// Promises that were not kept.
     pub broken: Vec<Broken>,
+    /// How what was called off came to rest.
+    pub calling_off: CallingOff,
     /// How long it took.
     pub took_secs: u64,
+    /// What took how long, in milliseconds.
+    pub phases_ms: Phases,
+}
+
+/// How long a round was at what, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Phases {
+    /// Until everything was ready, and busy.
+    pub start: u64,
+    /// The strikes, each with all that it waits for.
+    pub strikes: u64,
+    /// Until the last conversation had ended.
+    pub disperse: u64,
+    /// Reading the journal, and ending all processes.
+    pub tap: u64,
+    /// The checker.
+    pub judge: u64,
 }
 
 impl Round {
@@ -88,8 +112,11 @@ impl Round {
 
     /// Rounds of a mixture of all faults that one server's deployment can have.
     pub fn mixed(trials: usize, seed: u64, people: usize) -> Vec<Self> {
-        let is_short =
-            |fault: &&&Fault| fault.nodes == 1 && !fault.name.ends_with("60s") && !matches!(fault.deed, Deed::DiskFull(_) | Deed::Poison);
+        let is_short = |fault: &&&Fault| {
+            fault.nodes == 1
+                && !fault.name.ends_with("60s")
+                && !matches!(fault.deed, Deed::DiskFull(_) | Deed::BrokerAway(_) | Deed::Poison)
+        };
         let faults: Vec<&'static Fault> = FAULTS.iter().filter(|fault| is_short(&fault)).collect();
         let first = &FAULTS[0];
         let rename =
@@ -116,6 +143,8 @@ impl Round {
     /// Runs it; what came of it, the recording, and what was played.
     pub async fn play(&self) -> Result<(Outcome, Vec<Record>, String), String> {
         let began = Instant::now();
+        let mut lap = began;
+        let mut lapped = || u64::try_from(std::mem::replace(&mut lap, Instant::now()).elapsed().as_millis()).unwrap_or(u64::MAX);
         let plan = Plan {
             nodes: self.faults.iter().map(|fault| fault.nodes).max().unwrap_or(1),
             workers: 2,
@@ -128,26 +157,22 @@ impl Round {
         let crowd = Crowd::gather(&caller, self.people, usize::MAX, Habits::default(), self.seed);
         let mut field = Field::new(deployment, self.seed);
         field.busy(self.people as u64 * 2).await;
+        let mut phases_ms = Phases { start: lapped(), ..Phases::default() };
         let (trials, skipped) = self.strike(&mut field).await;
+        phases_ms.strikes = lapped();
         let Dispersed { ended, unfinished } = crowd.disperse(ENDS_WITHIN).await;
         sleep(SETTLE).await;
+        phases_ms.disperse = lapped();
         tap::record(&field.deployment.broker, &recorder).await.map_err(|error| error.to_string())?;
         let (played, manifest) = (field.deployment.orchestration.clone(), field.deployment.manifest.clone());
         field.clear().await;
+        phases_ms.tap = lapped();
 
-        let records = recorder.records();
-        let outcome = Outcome {
-            round: self.name.clone(),
-            seed: self.seed,
-            trials,
-            skipped,
-            recoveries_ms: recoveries(&records),
-            ended,
-            unfinished,
-            entries: records.iter().filter(|record| matches!(&record.seen, Seen::Entry { replica, .. } if replica == "n0")).count(),
-            broken: judge(&played, &records),
-            took_secs: began.elapsed().as_secs(),
-        };
+        let records = recorder.take();
+        let mut outcome = Outcome { round: self.name.clone(), seed: self.seed, trials, skipped, ended, unfinished, ..Outcome::default() };
+        outcome.examine(&played, &records);
+        phases_ms.judge = lapped();
+        (outcome.took_secs, outcome.phases_ms) = (began.elapsed().as_secs(), phases_ms);
         Ok((outcome, records, manifest))
     }
 
@@ -166,6 +191,16 @@ impl Round {
     }
 }
 
+impl Outcome {
+    /// Reads off a recording all that can be read off it.
+    fn examine(&mut self, played: &Orchestration, records: &[Record]) {
+        (self.broken, self.calling_off) = judge(played, records);
+        self.recoveries_ms = recoveries(records);
+        self.touched = touched(records);
+        self.entries = records.iter().filter(|record| matches!(&record.seen, Seen::Entry { replica, .. } if replica == "n0")).count();
+    }
+}
+
 /// Checks the recordings of a directory again, and keeps what is found now.
 pub fn recheck(directory: &Path) -> Result<(), String> {
     for mut outcome in outcomes(directory) {
@@ -173,8 +208,7 @@ pub fn recheck(directory: &Path) -> Result<(), String> {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", folder.display());
         let records = load(&folder.join("recording.jsonl")).map_err(|error| failed(&error))?;
         let played = cli::manifest::load(&folder.join(MANIFEST)).map_err(|error| failed(&error))?.orchestration;
-        outcome.broken = judge(&played, &records);
-        outcome.recoveries_ms = recoveries(&records);
+        outcome.examine(&played, &records);
         let bytes = serde_json::to_vec_pretty(&outcome).map_err(|error| failed(&error))?;
         std::fs::write(folder.join("outcome.json"), bytes).map_err(|error| failed(&error))?;
     }

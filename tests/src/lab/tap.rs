@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use data_encoding::BASE64;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
@@ -16,10 +16,12 @@ use super::broker::{Broker, jetstream, stream};
 use super::record::Seen;
 use super::recorder::Recorder;
 
+/// Entries that are asked for at once.
+const READ_AT_ONCE: usize = 64;
 /// Before a consumer that was lost is made anew.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Follows what is committed: steps of the system, by conversation. What people say is not one.
+/// Follows what is committed: steps of the system, by conversation. What people say is not one, unless it is the last word.
 #[derive(Debug)]
 pub struct Progress {
     steps: Arc<watch::Sender<BTreeMap<String, u64>>>,
@@ -81,12 +83,19 @@ async fn follow(
     while let Some(message) = messages.next().await {
         let message = message?;
         *last = message.info()?.stream_sequence;
-        if let Some(conversation) = step(&message.subject) {
+        // Nobody takes a step in a conversation that its person has called off.
+        if let Some(conversation) = step(&message.subject).or_else(|| ended(&message.subject)) {
             let add = |steps: &mut BTreeMap<String, u64>| *steps.entry(conversation.to_owned()).or_default() += 1;
             steps.send_modify(add);
         }
     }
     Ok(())
+}
+
+/// The conversation that an entry with this subject ends.
+fn ended(subject: &str) -> Option<&str> {
+    let tokens: Vec<&str> = subject.split('.').collect();
+    (tokens.get(5) == Some(&"end")).then(|| tokens.get(3).copied()).flatten()
 }
 
 /// The conversation that an entry with this subject takes a step in, unless a person wrote it.
@@ -102,9 +111,11 @@ pub async fn record(broker: &Broker, recorder: &Recorder) -> Result<(), async_na
         let operator = broker.operator(Some(node)).await;
         let journal = jetstream(&operator).get_stream(stream()).await?;
         let state = journal.get_info().await?.state;
-        for seq in state.first_sequence..=state.last_sequence {
-            // Whoever is asked answers for itself: members of a queue group on the same server come first.
-            let Ok(entry) = journal.direct_get(seq).await else { continue };
+        // Whoever is asked answers for itself: members of a queue group on the same server come first.
+        let entries = futures::stream::iter(state.first_sequence..=state.last_sequence);
+        let mut entries = entries.map(|seq| journal.direct_get(seq).map(move |entry| (seq, entry))).buffered(READ_AT_ONCE);
+        while let Some((seq, entry)) = entries.next().await {
+            let Ok(entry) = entry else { continue };
             let headers = entry.headers.iter();
             recorder.note(Seen::Entry {
                 replica: format!("n{node}"),
@@ -129,5 +140,7 @@ mod tests {
         assert_eq!(step("baton.lab.c.conv.3.note.coordinator"), Some("conv"));
         assert_eq!(step("baton.lab.c.conv.4.in.gateway"), None);
         assert_eq!(step("baton.lab.tick"), None);
+        assert_eq!(ended("baton.lab.c.conv.4.end.gateway"), Some("conv"));
+        assert_eq!(ended("baton.lab.c.conv.4.in.gateway"), None);
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use reqwest::Method;
+use reqwest::header::RETRY_AFTER;
 use serde_json::{Value as Json, json};
 use tokio::time::{Instant, sleep};
 
@@ -113,17 +114,18 @@ impl Caller {
         let answered = async {
             let response = wish.request(self, self.gateways[gateway]).send().await?;
             let status = response.status().as_u16();
-            Ok::<_, reqwest::Error>((status, response.text().await?))
+            let retry_after = response.headers().get(RETRY_AFTER).and_then(|secs| secs.to_str().ok()?.parse().ok());
+            Ok::<_, reqwest::Error>((status, retry_after, response.text().await?))
         };
-        let (how, body) = match answered.await {
-            Ok((status, text)) => {
+        let (how, retry_after_secs, body) = match answered.await {
+            Ok((status, retry_after, text)) => {
                 let body: Json = serde_json::from_str(&text).unwrap_or_default();
-                (ended(status, &body), body)
+                (ended(status, &body), retry_after, body)
             }
-            Err(error) => (Ended::Unknown { why: error.to_string() }, Json::Null),
+            Err(error) => (Ended::Unknown { why: error.to_string(), status: None }, None, Json::Null),
         };
         let conversation = body.get("conversation").and_then(Json::as_str).map(ToOwned::to_owned);
-        self.recorder.note(Seen::Ended { op, how: how.clone(), conversation });
+        self.recorder.note(Seen::Ended { op, how: how.clone(), conversation, retry_after_secs });
         (how, body)
     }
 }
@@ -133,7 +135,7 @@ fn ended(status: u16, body: &Json) -> Ended {
     let code = body.get("code").and_then(Json::as_str).unwrap_or_default().to_owned();
     match status {
         200..300 => Ended::Ok { status, is_repeat: body.get("repeat").and_then(Json::as_bool).unwrap_or_default() },
-        500.. => Ended::Unknown { why: format!("{status} {code}") },
+        500.. => Ended::Unknown { why: format!("{status} {code}"), status: Some(status) },
         _ => Ended::Fail { status, code },
     }
 }
@@ -146,6 +148,6 @@ mod tests {
     fn only_what_is_refused_for_certain_has_failed() {
         assert_eq!(ended(201, &json!({ "repeat": true })), Ended::Ok { status: 201, is_repeat: true });
         assert_eq!(ended(409, &json!({ "code": "already_answered" })), Ended::Fail { status: 409, code: "already_answered".to_owned() });
-        assert_eq!(ended(503, &json!({ "code": "unavailable" })), Ended::Unknown { why: "503 unavailable".to_owned() });
+        assert_eq!(ended(503, &json!({ "code": "unavailable" })), Ended::Unknown { why: "503 unavailable".to_owned(), status: Some(503) });
     }
 }

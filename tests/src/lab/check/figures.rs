@@ -6,7 +6,7 @@ use protocol::event::Event;
 use protocol::subject::Class;
 
 use super::i07_turn_never_lost_or_doubled::tokens_of;
-use super::view::{Line, ModelRequest, View, marks};
+use super::view::{Fault, Line, ModelRequest, View, marks};
 
 /// How a conversation went on after a fault that was aimed at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,24 +126,63 @@ fn committed<'v, 'a>(view: &'v View<'a>, conversation: &str) -> BTreeMap<String,
     committed
 }
 
-/// What may have cost a model call between two times. A fault may cost as many as the model is asked again for one answer.
+/// What may have cost a model call between two times. A fault that can have done so may cost as many as the model is asked again
+/// for one answer.
 fn excuses(view: &View<'_>, conversation: &str, tries: &[&ModelRequest<'_>], from_us: u64, to_us: u64) -> usize {
     /// Attempts at one answer of a model that fails.
     const ATTEMPTS: usize = 3;
     /// How long what a fault began goes on.
     const AFTERMATH_US: u64 = 60_000_000;
-    /// A broker that is back delivers again what it had delivered, and two may be at work until the fence tells them apart.
+    /// A broker that is back, a consumer that is new and a worker that was away bring what was delivered before once more, and
+    /// two may be at work until the fence tells them apart. What leaves deliveries alone has no such aftermath.
     const REDELIVERY_US: u64 = 5_000_000;
-    let faults = view.faults.iter().filter(|fault| fault.touches(from_us.saturating_sub(REDELIVERY_US), to_us)).count();
+    let before = |fault: &Fault<'_>| if fault.may_deliver_late() { REDELIVERY_US } else { 0 };
+    let costs = |fault: &&Fault<'_>| fault.may_repeat(conversation) && fault.touches(from_us.saturating_sub(before(fault)), to_us);
+    let faults = view.faults.iter().filter(costs).count();
     let cut = tries.iter().filter(|request| request.is_cut).count();
     // Nobody takes over from the living.
-    let struck = view.is_disturbed(from_us.saturating_sub(AFTERMATH_US), to_us);
+    let orphans = |fault: &&Fault<'_>| fault.may_orphan();
+    let struck = view.faults.iter().filter(orphans).any(|fault| fault.touches(from_us.saturating_sub(AFTERMATH_US), to_us));
     let interferes = |line: &&Line<'_>| match line.kind() {
         "taken" | "redispatched" => struck,
         kind => matches!(kind, "reassigned" | "interrupted" | "deferred" | "handed-back" | "set-aside"),
     };
     let stored = view.lines(conversation).filter(interferes).filter(|line| (from_us..=to_us).contains(&view.stored_us(line))).count();
     faults * ATTEMPTS + cut + stored
+}
+
+/// What happened in a conversation after it was called off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CalledOff {
+    /// How long its model was heard to write on, where one was writing.
+    pub model_us: Option<u64>,
+    /// How much later a tool was called last, where one was.
+    pub tool_us: Option<u64>,
+    /// How many entries follow.
+    pub entries: usize,
+    /// Whether a fault kept its worker from hearing of it.
+    pub is_deafened: bool,
+}
+
+/// Every conversation that was called off.
+pub fn called_off(view: &View<'_>) -> Vec<CalledOff> {
+    let of = |conversation: &str| {
+        let end = view.lines(conversation).find(|line| line.events().iter().any(|event| matches!(event, Event::Cancelled(_))))?;
+        let over_us = view.stored_us(end);
+        let later = |at_us: u64| at_us.checked_sub(over_us).filter(|later| *later > 0);
+        let requests = view.requests.values().filter(|request| request.conversation.as_deref() == Some(conversation));
+        let calls = view.calls.iter().filter(|call| call.conversation == conversation);
+        let model_us = requests.filter_map(|request| later(request.over_us?)).max();
+        let tool_us = calls.filter_map(|call| later(call.at_us)).max();
+        let until_us = over_us + model_us.max(tool_us).unwrap_or_default();
+        Some(CalledOff {
+            model_us,
+            tool_us,
+            entries: view.lines(conversation).filter(|line| line.ordinal() > end.ordinal() && line.kind() != "erased").count(),
+            is_deafened: view.is_deafened(over_us, until_us),
+        })
+    };
+    view.conversations().filter_map(of).collect()
 }
 
 /// How often each key took effect.
@@ -166,7 +205,7 @@ pub fn stalls(view: &View<'_>) -> Vec<(String, u64)> {
         let end = stored.partition_point(|at_us| *at_us <= to_us).saturating_add(1).min(stored.len());
         stored.get(begin..end)?.array_windows().map(|[one, next]| next - one).max()
     };
-    let of = |fault: &super::view::Fault<'_>| Some((fault.name.to_owned(), longest(fault.at_us, fault.healed_us.unwrap_or(fault.at_us))?));
+    let of = |fault: &Fault<'_>| Some((fault.name.to_owned(), longest(fault.at_us, fault.healed_us.unwrap_or(fault.at_us))?));
     view.faults.iter().filter_map(of).collect()
 }
 
@@ -208,6 +247,22 @@ mod tests {
         let spread = spread(figures);
         assert_eq!(spread["kill"], Spread { count: 200, p50_ms: 100, p99_ms: 198, max_ms: 200 });
         assert_eq!(spread["stop"], Spread { count: 1, p50_ms: 7, p99_ms: 7, max_ms: 7 });
+    }
+
+    #[test]
+    fn what_goes_on_after_a_cancel_is_measured_from_when_that_is_stored() {
+        let mut story = Story::begun();
+        story.working("triage", "triage-1");
+        story.cancel("c1");
+        story.wait(300);
+        story.called("pay", "k1", "c1");
+        story.wait(400);
+        story.aborted(false);
+        story.strike("freeze-worker-3s", "triage-1", None);
+        let (setup, records) = (setup(), story.records());
+        let [called_off] = &called_off(&View::new(&setup, &records))[..] else { panic!("one is called off") };
+        let ms = |us: Option<u64>| us.unwrap_or_default() / 100_000 * 100;
+        assert_eq!((ms(called_off.tool_us), ms(called_off.model_us), called_off.entries, called_off.is_deafened), (300, 700, 0, false));
     }
 
     #[test]

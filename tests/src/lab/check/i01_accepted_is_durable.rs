@@ -138,7 +138,7 @@ mod tests {
     use crate::lab::check::story::{Story, breaks, holds};
     use crate::lab::record::Ended;
 
-    const UNKNOWN: fn() -> Ended = || Ended::Unknown { why: "timeout".to_owned() };
+    const UNKNOWN: fn() -> Ended = || Ended::Unknown { why: "timeout".to_owned(), status: None };
 
     #[test]
     fn an_unknown_outcome_may_be_either() {

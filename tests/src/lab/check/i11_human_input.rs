@@ -87,7 +87,7 @@ mod tests {
         let mut story = Story::answered();
         story.reply("c1", "m50", "1.1", fail(409));
         story.reply("c1", "m51", "1.1", fail(503));
-        story.reply("c1", "m52", "1.1", Ended::Unknown { why: "reset".to_owned() });
+        story.reply("c1", "m52", "1.1", Ended::Unknown { why: "reset".to_owned(), status: None });
         holds(&story);
     }
 

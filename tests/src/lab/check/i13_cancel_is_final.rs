@@ -27,7 +27,7 @@ pub(super) fn after_end(view: &View<'_>, invariant: &'static str, over: &str, is
             violations.push(Violation::of(invariant, Some(conversation), view.stored_us(line), [end.record, line.record], what));
         }
         // Whoever is stopped or cut off hears of the end when the fault is over.
-        let is_excused = |until_us: u64| view.is_disturbed(over_us.saturating_sub(MODEL_US), until_us);
+        let is_excused = |until_us: u64| view.is_deafened(over_us, until_us);
         for call in view.calls.iter().filter(|call| call.conversation == conversation && call.at_us > over_us + TOOL_US) {
             if !is_excused(call.at_us) {
                 let what = format!("the conversation {ended}, and {} was called {} ms later", call.tool, (call.at_us - over_us) / 1000);
@@ -94,6 +94,20 @@ mod tests {
         story.wait(2_500);
         story.aborted(false);
         breaks(&story, &["I13"]);
+    }
+
+    #[test]
+    fn what_keeps_nobody_from_hearing_excuses_nothing() {
+        for (fault, broken) in [("nothing", &["I13"][..]), ("call-off", &["I13"]), ("model-500", &["I13"]), ("freeze-worker-3s", &[])] {
+            let mut story = Story::begun();
+            story.working("triage", "triage-1");
+            story.strike(fault, "somebody", Some("c1"));
+            story.cancel("c1");
+            story.wait(2_500);
+            story.aborted(false);
+            story.heal();
+            breaks(&story, broken);
+        }
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! I16: the prompt that produced a turn = projection of the journal before it: nothing missing, doubled, reordered. Results of
 //! calls with effects are in the journal before a model is shown them.
+//!
+//! It is looked at twice. Word for word, by the protocol's own projection of what the broker stored: that finds a worker whose
+//! prompts come from anywhere else than the journal, and would share a mistake of the projection itself. So it is looked at without any
+//! projection too, by nothing but the marks in what people and agents said.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +48,13 @@ fn judge(view: &View<'_>, conversation: &str) -> Vec<Violation> {
             let candidates = prefixes.get(place - unseen..=place).unwrap_or_default();
             let differences: Vec<String> =
                 candidates.iter().map_while(|known| differs(&expected(definition, known, agent, fresh), request)).collect();
-            if let (true, Some(difference)) = (differences.len() == candidates.len(), differences.last()) {
+            let differs = differences.last().filter(|_| differences.len() == candidates.len()).cloned();
+            let before = lines.get(..place).unwrap_or_default();
+            let unlike = || {
+                let found: Vec<String> = (0..=unseen).map_while(|late| misquotes(&before[..place - late], fresh, request)).collect();
+                found.last().filter(|_| found.len() > unseen).cloned()
+            };
+            if let Some(difference) = differs.or_else(unlike) {
                 let what = format!("the prompt that led to entry {} is not what the journal before it says: {difference}", line.ordinal());
                 let evidence: Vec<usize> = request.evidence.iter().copied().chain([line.record]).collect();
                 violations.push(Violation::of("I16", Some(conversation), request.at_us, evidence, what));
@@ -52,6 +62,38 @@ fn judge(view: &View<'_>, conversation: &str) -> Vec<Violation> {
         }
     }
     violations
+}
+
+/// How the marks in a prompt differ from those in what was said before it, of which each belongs there once, in order. What
+/// people said unasked may stand behind the question that it answers.
+fn misquotes(before: &[&Line<'_>], fresh: &[Event], request: &ModelRequest<'_>) -> Option<String> {
+    let (mut said, mut unasked) = (Vec::new(), Vec::new());
+    for event in before.iter().flat_map(|line| line.events()).chain(fresh) {
+        match event {
+            Event::Opened(opened) => said.extend(opened.input.iter().flat_map(|message| quoted(&message.text))),
+            Event::Replied(reply) => said.extend(quoted(&reply.text)),
+            Event::Interrupted(interrupted) => said.extend(quoted(&interrupted.text)),
+            Event::Responded(response) => said.extend(quoted(&response.text)),
+            Event::Said(said) => unasked.extend(quoted(&said.text)),
+            _ => {}
+        }
+    }
+    // What a tool is said to have returned may quote a person who denied the call.
+    let speaks = |message: &&Json| message["role"] != "tool";
+    let texts = request.messages.as_array()?.iter().filter(speaks).filter_map(|message| message["content"].as_str());
+    let shown: Vec<&str> = texts.flat_map(quoted).collect();
+    let in_order: Vec<&str> = shown.iter().copied().filter(|mark| !unasked.contains(mark)).collect();
+    let count = |mark: &str| shown.iter().filter(|shown| **shown == mark).count();
+    if let Some(odd) = unasked.iter().chain(&said).find(|mark| count(mark) != 1) {
+        return Some(format!("{odd} was said before it, and is in it {} times", count(odd)));
+    }
+    (in_order != said).then(|| "what was said before it is in it in another order, or something else is".to_owned())
+}
+
+/// The marks of messages and answers in a text, in order.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    let marks = text.split("[[").skip(1).filter_map(|rest| rest.split_once("]]").map(|(mark, _)| mark));
+    marks.filter(|mark| mark.starts_with("m:") || mark.starts_with("t:"))
 }
 
 /// A call with a stored intent whose result the running turn has not stored yet.
@@ -158,9 +200,12 @@ fn call(call: &Call) -> (String, String, String) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value as Json;
+    use serde_json::{Value as Json, json};
 
-    use crate::lab::check::story::{Story, asked, breaks, holds, intended, responded, returned, warned};
+    use super::misquotes;
+    use crate::lab::check::View;
+    use crate::lab::check::story::{Story, asked, breaks, holds, intended, responded, returned, setup, warned};
+    use crate::lab::check::view::ModelRequest;
     use crate::lab::record::{Record, Seen};
 
     /// The told story, with the last prompt altered.
@@ -207,6 +252,26 @@ mod tests {
         story.called("pay", "k1", "c1");
         story.by("triage", "triage-1", vec![returned("paid"), responded("t2", &[]), asked()]);
         breaks(&story, &["I16"]);
+    }
+
+    #[test]
+    fn what_was_said_is_found_in_a_prompt_without_any_projection() {
+        let (setup, records) = (setup(), Story::told().records());
+        let view = View::new(&setup, &records);
+        let lines: Vec<_> = view.lines("conversation-c1").collect();
+        let request = view.requests.values().last().unwrap();
+        let of = |alter: &dyn Fn(&mut Vec<Json>)| {
+            let mut messages = request.messages.as_array().unwrap().clone();
+            alter(&mut messages);
+            let messages = messages.into();
+            let asked = ModelRequest { messages: &messages, evidence: Vec::new(), conversation: None, ..*request };
+            misquotes(&lines[..lines.len() - 1], &[], &asked)
+        };
+        assert_eq!(of(&|_| ()), None);
+        assert!(of(&|messages| drop(messages.remove(1))).is_some());
+        assert!(of(&|messages| messages.push(messages[1].clone())).is_some());
+        assert!(of(&|messages| messages.swap(1, 2)).is_some());
+        assert!(of(&|messages| messages.push(json!({ "role": "user", "content": "[[m:other]]" }))).is_some());
     }
 
     #[test]

@@ -53,9 +53,43 @@ mod tests {
     }
 
     #[test]
+    fn only_what_can_have_cost_a_call_excuses_it() {
+        let struck = |fault: &'static str, label: &'static str| asked_twice(move |story| story.fault(fault, "somebody", Some(label), 0));
+        for fault in ["nothing", "slow-model", "kill-coordinator", "collector-slow", "kill-gateway"] {
+            breaks(&struck(fault, "c1"), &["I18"]);
+        }
+        holds(&struck("model-500", "c1"));
+        breaks(&struck("model-500", "c2"), &["I18"]);
+    }
+
+    #[test]
+    fn only_what_holds_up_deliveries_has_an_aftermath() {
+        for (fault, broken) in [("kill-broker", &[][..]), ("freeze-worker-3s", &[]), ("kill-worker", &["I18"])] {
+            let mut story = Story::begun();
+            story.fault(fault, "somebody", None, 0);
+            story.wait(3_000);
+            story.working("triage", "triage-1");
+            story.aborted(false);
+            story.by("triage", "triage-1", vec![responded("t1", &[]), asked()]);
+            breaks(&story, broken);
+        }
+    }
+
+    #[test]
+    fn a_takeover_without_a_fault_is_reported() {
+        breaks(
+            &asked_twice(|story| {
+                story.fault("slow-model", "model", Some("c1"), 0);
+                story.redispatched();
+            }),
+            &["I18"],
+        );
+    }
+
+    #[test]
     fn a_fault_long_over_excuses_nothing() {
         let mut story = Story::begun();
-        story.fault("kill-gateway", "gateway-1", None, 0);
+        story.fault("kill-broker", "every node", None, 0);
         story.wait(10_000);
         story.working("triage", "triage-1");
         story.aborted(false);

@@ -1,30 +1,40 @@
-//! I19: without quorum or disk the gateway answers 503/429 with Retry-After, never 2xx.
+//! I19: without quorum or disk the gateway answers 503/429 with Retry-After, never 2xx. Whoever is told to come back is told when,
+//! at any time.
 
+use protocol::ids::EntryId;
 use protocol::wire::header;
 
 use super::Violation;
 use super::view::{Fault, Operation, View, marks, said};
 use crate::lab::record::{Act, Ended};
 
-/// What the faults are called that leave nowhere to store anything.
-const NOWHERE: [&str; 3] = ["quorum", "disk", "all-servers"];
-/// How long such a fault takes to bite.
-const GRACE_US: u64 = 2_000_000;
-
 pub(super) fn check(view: &View<'_>) -> Vec<Violation> {
-    let faults = view.faults.iter().filter(|fault| NOWHERE.iter().any(|word| fault.name.contains(word)));
-    faults.flat_map(|fault| view.operations.values().filter_map(|operation| judge(view, fault, operation))).collect()
+    let mut violations: Vec<Violation> = view.operations.values().filter_map(unsaid).collect();
+    for fault in &view.faults {
+        let Some(within_us) = fault.leaves_no_place_within_us() else { continue };
+        violations.extend(view.operations.values().filter_map(|operation| judge(view, fault, within_us, operation)));
+    }
+    violations
 }
 
-fn judge(view: &View<'_>, fault: &Fault<'_>, operation: &Operation<'_>) -> Option<Violation> {
+/// A refusal that says "later", and not when.
+fn unsaid(operation: &Operation<'_>) -> Option<Violation> {
+    let ((ended_us, _), status) = (operation.ended?, operation.status()?);
+    let what = format!("{} was answered {status} without Retry-After", operation.client);
+    let is_silent = [429, 503].contains(&status) && operation.retry_after_secs.is_none();
+    is_silent.then(|| Violation::of("I19", operation.conversation, ended_us, operation.evidence.clone(), what))
+}
+
+fn judge(view: &View<'_>, fault: &Fault<'_>, within_us: u64, operation: &Operation<'_>) -> Option<Violation> {
     let (ended_us, how) = operation.ended?;
-    let is_within = operation.at_us >= fault.at_us + GRACE_US && fault.healed_us.is_none_or(|healed| ended_us <= healed);
+    let is_within = operation.at_us >= fault.at_us + within_us && fault.healed_us.is_none_or(|healed| ended_us <= healed);
+    let status = operation.status().filter(|_| is_within)?;
     let what = match how {
         // What had been accepted before is accepted still.
-        Ended::Ok { status, is_repeat: false } if is_within && !is_stored(view, fault, operation) => {
+        Ended::Ok { is_repeat: false, .. } if !is_stored(view, fault, operation) => {
             format!("{} was answered {status} while nothing could be stored ({})", operation.client, fault.name)
         }
-        Ended::Fail { status, .. } if is_within && *status >= 500 && *status != 503 => {
+        _ if status >= 500 && status != 503 => {
             format!("{} was answered {status} instead of 503 or 429 ({})", operation.client, fault.name)
         }
         _ => return None,
@@ -36,22 +46,24 @@ fn judge(view: &View<'_>, fault: &Fault<'_>, operation: &Operation<'_>) -> Optio
 /// Whether the broker stored it in spite of the fault: then there was room, and the answer was true.
 fn is_stored(view: &View<'_>, fault: &Fault<'_>, operation: &Operation<'_>) -> bool {
     let Some(conversation) = operation.conversation else { return false };
-    let is_it = |text: &str| operation.message().is_some_and(|message| marks(text, "m").any(|found| found == message));
+    let says_so = |text: &str| operation.message().is_some_and(|message| marks(text, "m").any(|found| found == message));
+    let id = conversation.parse().map(|conversation| EntryId::of_request(&conversation, operation.key).to_string()).unwrap_or_default();
     view.lines(conversation).any(|line| {
         let is_cancel = operation.act == Act::Cancel && line.kind() == "cancelled";
-        let is_known = is_cancel || line.events().iter().flat_map(said).any(is_it) || line.header(header::KIND) == "decided";
-        is_known && view.stored_us(line) >= fault.at_us && fault.healed_us.is_none_or(|healed| view.stored_us(line) <= healed)
+        let is_it = is_cancel || line.header(header::ID) == id || line.events().iter().flat_map(said).any(says_so);
+        is_it && view.stored_us(line) >= fault.at_us && fault.healed_us.is_none_or(|healed| view.stored_us(line) <= healed)
     })
 }
 
 #[cfg(test)]
 mod tests {
     use crate::lab::check::story::{Story, breaks, holds};
-    use crate::lab::record::Ended;
+    use crate::lab::record::{Ended, Record, Seen};
 
-    fn full(how: Ended) -> Story {
+    /// Somebody asks for something while a fault leaves no place for it.
+    fn without(fault: &str, how: Ended) -> Story {
         let mut story = Story::told();
-        story.strike("disk-full", "n1", None);
+        story.strike(fault, "n1", None);
         story.wait(3_000);
         story.wish_about_nothing("c1", how);
         story.wait(1_000);
@@ -59,24 +71,49 @@ mod tests {
         story
     }
 
+    fn unknown(status: u16) -> Ended {
+        Ended::Unknown { why: String::new(), status: Some(status) }
+    }
+
     #[test]
     fn a_refusal_is_honest() {
-        holds(&full(Ended::Fail { status: 503, code: "no_space".to_owned() }));
-        holds(&full(Ended::Fail { status: 429, code: "busy".to_owned() }));
+        for fault in ["disk-full", "kill-broker", "kill-cluster", "quorum-lost"] {
+            holds(&without(fault, unknown(503)));
+            holds(&without(fault, Ended::Fail { status: 429, code: "busy".to_owned() }));
+            holds(&without(fault, Ended::Unknown { why: "nobody listens".to_owned(), status: None }));
+        }
     }
 
     #[test]
     fn a_repeat_is_no_new_promise() {
-        holds(&full(Ended::Ok { status: 200, is_repeat: true }));
+        holds(&without("disk-full", Ended::Ok { status: 200, is_repeat: true }));
     }
 
     #[test]
     fn a_success_without_a_place_is_reported() {
-        breaks(&full(Ended::Ok { status: 201, is_repeat: false }), &["I19"]);
+        for fault in ["disk-full", "kill-broker", "kill-cluster", "quorum-lost"] {
+            breaks(&without(fault, Ended::Ok { status: 201, is_repeat: false }), &["I19"]);
+        }
+        holds(&without("kill-worker", Ended::Ok { status: 201, is_repeat: false }));
     }
 
     #[test]
     fn another_failure_is_reported() {
-        breaks(&full(Ended::Fail { status: 500, code: "internal".to_owned() }), &["I19"]);
+        breaks(&without("disk-full", unknown(500)), &["I19"]);
+    }
+
+    #[test]
+    fn a_refusal_that_does_not_say_when_to_come_back_is_reported() {
+        let silent = |fault: &str| -> Vec<Record> {
+            let mut records = without(fault, unknown(503)).records();
+            for record in &mut records {
+                if let Seen::Ended { retry_after_secs, .. } = &mut record.seen {
+                    *retry_after_secs = None;
+                }
+            }
+            records
+        };
+        breaks(&silent("disk-full"), &["I19"]);
+        breaks(&silent("kill-gateway"), &["I19"]);
     }
 }

@@ -158,7 +158,8 @@ pub(super) struct Story {
 }
 
 impl Story {
-    fn new() -> Self {
+    /// Nothing has happened yet.
+    pub(super) fn new() -> Self {
         let setup = setup();
         let revision = setup.orchestration.revision().clone();
         let records = vec![Record { at_us: 0, seen: Seen::Clock { time_ms: BEGIN_MS } }];
@@ -290,7 +291,9 @@ impl Story {
         let (client, key) = ("ann".to_owned(), message.map_or_else(|| format!("key-{op}"), str::to_owned));
         self.see(Seen::Invoked { op, client, act, conversation: named, key, text, request: request.map(str::to_owned) });
         let conversation = conversation.filter(|_| matches!(how, Ended::Ok { .. }));
-        self.see(Seen::Ended { op, how, conversation });
+        // As gateways do.
+        let is_busy = matches!(how, Ended::Fail { status: 429 | 503, .. } | Ended::Unknown { status: Some(503), .. });
+        self.see(Seen::Ended { op, how, conversation, retry_after_secs: is_busy.then_some(1) });
     }
 
     /// Somebody opens a conversation, and follows it.
@@ -362,7 +365,7 @@ impl Story {
             panic!("nobody sent {message}")
         };
         for record in &mut self.records {
-            if let Seen::Ended { op, how, conversation } = &mut record.seen
+            if let Seen::Ended { op, how, conversation, .. } = &mut record.seen
                 && *op == sent
             {
                 *how = otherwise.clone();
@@ -707,7 +710,7 @@ impl Story {
                     process += 1;
                     story.taken(&owner, &worker(process));
                 }
-                _ => story.wish("c1", &message, Ended::Unknown { why: "timeout".to_owned() }),
+                _ => story.wish("c1", &message, Ended::Unknown { why: "timeout".to_owned(), status: None }),
             }
         }
         match random.u8(0..4) {

@@ -14,6 +14,7 @@ use protocol::wire::{DecodeError, Headers, Stored, header};
 use serde_json::Value as Json;
 
 use super::Setup;
+use super::reach::is_fault;
 use crate::lab::record::{Act, Ended, Record, Seen};
 
 /// See the module.
@@ -35,7 +36,7 @@ pub struct View<'a> {
     pub calls: Vec<ToolCall<'a>>,
     /// Clients' streams of events, in order.
     pub streams: Vec<Stream<'a>>,
-    /// What struck, in order.
+    /// What struck, in order; trials without a fault are not among it.
     pub faults: Vec<Fault<'a>>,
     /// Whose canary a word is.
     pub canaries: BTreeMap<String, String>,
@@ -155,6 +156,8 @@ pub struct Operation<'a> {
     pub at_us: u64,
     /// When it was answered, and how; nobody knows, if not.
     pub ended: Option<(u64, &'a Ended)>,
+    /// After how many seconds the answer says to try again.
+    pub retry_after_secs: Option<u64>,
 }
 
 impl Operation<'_> {
@@ -166,6 +169,14 @@ impl Operation<'_> {
     /// Whether it was refused.
     pub const fn is_refused(&self) -> bool {
         matches!(self.ended, Some((_, Ended::Fail { .. })))
+    }
+
+    /// The status that it was answered with.
+    pub fn status(&self) -> Option<u16> {
+        match self.ended?.1 {
+            Ended::Ok { status, .. } | Ended::Fail { status, .. } => Some(*status),
+            Ended::Unknown { status, .. } => *status,
+        }
     }
 
     /// The message's id, where it has one.
@@ -315,6 +326,7 @@ impl<'a> View<'a> {
                     stream.received.push((place, id, event, data));
                 }
             }
+            Seen::Struck { name, .. } if !is_fault(name) => {}
             Seen::Struck { fault, name, target, conversation } => {
                 faults.insert(*fault, self.faults.len());
                 let conversation = conversation.as_deref();
@@ -344,13 +356,15 @@ impl<'a> View<'a> {
                     request: request.as_deref(),
                     at_us: record.at_us,
                     ended: None,
+                    retry_after_secs: None,
                 };
                 self.operations.insert(*op, operation);
             }
-            Seen::Ended { op, how, conversation } => {
+            Seen::Ended { op, how, conversation, retry_after_secs } => {
                 if let Some(operation) = self.operations.get_mut(op) {
                     operation.evidence.push(place);
                     operation.ended = Some((record.at_us, how));
+                    operation.retry_after_secs = *retry_after_secs;
                     operation.conversation = operation.conversation.or(conversation.as_deref());
                 }
             }
@@ -479,9 +493,12 @@ impl<'a> View<'a> {
         self.faults.iter().map(|fault| fault.healed_us.unwrap_or(fault.at_us)).max().unwrap_or_default()
     }
 
-    /// Whether a fault was at work between two times.
-    pub fn is_disturbed(&self, from_us: u64, to_us: u64) -> bool {
-        self.faults.iter().any(|fault| fault.touches(from_us, to_us))
+    /// Whether a fault may have kept a worker from hearing, until this time, that its conversation was over at that.
+    pub fn is_deafened(&self, over_us: u64, until_us: u64) -> bool {
+        /// How long it may take to be told.
+        const TOLD_US: u64 = 2_000_000;
+        let touches = |fault: &Fault<'_>| fault.may_deafen() && fault.touches(over_us.saturating_sub(TOLD_US), until_us);
+        self.faults.iter().any(touches)
     }
 
     /// The definition that an entry was written under.

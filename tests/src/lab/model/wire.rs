@@ -1,7 +1,5 @@
 //! Chat Completions as a provider streams them, well or badly.
 
-use std::convert::Infallible;
-
 use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -38,11 +36,6 @@ pub fn refused(status: StatusCode, retry_after: Option<&str>) -> Response {
         response.headers_mut().insert(header::RETRY_AFTER, seconds);
     }
     response
-}
-
-/// Nothing, for ever.
-pub fn silent() -> Response {
-    Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>()).into_response()
 }
 
 impl Writer {
