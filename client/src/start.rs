@@ -185,6 +185,7 @@ impl Client {
             conversation_secs: limits.conversation_secs,
             on_message: human.on_message,
             reply_to: human.return_to_start.then(|| orchestration.start().clone()),
+            ..Fixed::default()
         }
     }
 

@@ -3,10 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Asked, Audience, CompletedBecause, Continuation, Event, Replied, RequestKind, Verdict};
+use crate::event::{Asked, Audience, CompletedBecause, Continuation, Event, Json, Replied, RequestKind, Verdict};
 use crate::ids::{AgentName, EventId, Ordinal, ProcessId, RequestId, Writer};
 use crate::orchestration::OnMessage;
 use crate::subject::Class;
+
+/// Fields of a newer version. They are relayed: whatever writes the next entry says them again, and judges none of them.
+pub type More = serde_json::Map<String, Json>;
 
 /// What a conversation is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +66,9 @@ pub struct OpenRequest {
     /// Who serves it, at a desk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_by: Option<String>,
+    /// What a newer version says of it.
+    #[serde(flatten)]
+    pub more: More,
 }
 
 impl OpenRequest {
@@ -97,6 +103,9 @@ pub struct Fixed {
     /// The agent that gets a person's reply, where it is not the one that asked ("return to start").
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply_to: Option<AgentName>,
+    /// What a newer version fixed.
+    #[serde(flatten)]
+    pub more: More,
 }
 
 /// State in brief; see the module.
@@ -137,6 +146,9 @@ pub struct Brief {
     /// What the opening fixed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub fixed: Fixed,
+    /// What a newer version says.
+    #[serde(flatten)]
+    pub more: More,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's skip_serializing_if passes a reference")]
@@ -244,6 +256,7 @@ impl Brief {
             requests: Vec::new(),
             served_by: None,
             fixed,
+            more: More::new(),
         })
     }
 
@@ -265,6 +278,14 @@ impl Brief {
             next.apply(EventId { ordinal: step.ordinal, index }, event, &step)?;
         }
         Ok(next)
+    }
+
+    /// The same without what only newer versions know.
+    pub(crate) fn known(&self) -> Self {
+        let mut known = Self { more: More::new(), ..self.clone() };
+        known.fixed.more.clear();
+        known.requests.iter_mut().for_each(|request| request.more.clear());
+        known
     }
 
     /// Who may write what: the owner its turn, the caller's side what people say, the coordinator what silence needs.
@@ -476,6 +497,7 @@ impl Brief {
             audience: asked.audience.clone(),
             due_secs: asked.due_secs,
             claimed_by: self.served_by.clone().filter(|_| is_desk_question),
+            more: More::new(),
         });
     }
 

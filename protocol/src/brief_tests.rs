@@ -439,5 +439,5 @@ fn a_brief_is_small_where_nothing_is_special() {
     assert_eq!(serde_json::from_str::<Brief>(&json).unwrap(), working());
     // A newer version may say more.
     let newer = json.replace("{\"owner\"", "{\"mood\":\"good\",\"owner\"");
-    assert_eq!(serde_json::from_str::<Brief>(&newer).unwrap(), working());
+    assert_eq!(serde_json::from_str::<Brief>(&newer).unwrap().known(), working());
 }

@@ -344,7 +344,7 @@ impl Conversation {
                 Some(brief) => self.check_before(entry.ordinal(), &entry.events).and_then(|()| brief.after(entry.step())),
             };
             match expected {
-                Ok(expected) if expected == *stated => before = Some(stated),
+                Ok(expected) if expected.known() == stated.known() => before = Some(stated),
                 Ok(_) => return Err((entry.ordinal(), None)),
                 Err(illegal) => return Err((entry.ordinal(), Some(illegal))),
             }

@@ -9,7 +9,7 @@ use crate::event::{
     Asked, Audience, Call, Decided, Erased, Message as Said1, Opened, RequestKind, Responded, Returned, Said, Snapshotted, Transferred,
     Verdict,
 };
-use crate::event::{Cancelled, HistoryOption, Role};
+use crate::event::{Cancelled, HistoryOption, Json, Role};
 use crate::walk::{Walk, agent, draft, revision, to, walks};
 use crate::wire::EVENTS_MAX;
 
@@ -367,6 +367,86 @@ fn a_kind_of_a_newer_version_is_kept_and_named() {
     assert_eq!(read.unknown(), Some((1, "sung")));
     assert_eq!(read.event(EventId { ordinal: 1, index: 0 }), Some(&unknown));
     assert_eq!(walk.prefixes[0].unknown(), None);
+}
+
+/// What a newer version would have stored in place of an entry: it says more in its headers, its brief and its events.
+fn by_a_newer_version(prepared: &Prepared) -> Stored {
+    let Message { subject, mut headers, payload } = prepared.message.clone();
+    let Payload { record, carry } = Payload::decode(&payload).unwrap();
+    let Record { events, state } = Record::decode(&record).unwrap();
+    let with_more = |event: Event| {
+        if matches!(event, Event::Unknown { .. }) {
+            return event;
+        }
+        let mut json = event.to_json();
+        json["mood"] = "good".into();
+        // What is written as it is: the bytes of a known kind, with more in them.
+        Event::Unknown { kind: event.kind().to_owned(), data: rmp_serde::to_vec_named(&json).unwrap().into() }
+    };
+    let record = Record { events: events.into_iter().map(with_more).collect(), state }.encode().unwrap();
+    let mut brief: Json = serde_json::from_str(headers.get(header::BRIEF).unwrap()).unwrap();
+    for place in ["", "/fixed", "/requests/0"] {
+        if let Some(place) = brief.pointer_mut(place).filter(|place| place.get("mood").is_none()) {
+            place["mood"] = serde_json::json!({ "of": [prepared.ordinal(), 0.1, null] });
+        }
+    }
+    headers.insert(header::BRIEF, brief.to_string());
+    headers.insert(header::RECORD, Hash::of(&record).to_string());
+    headers.insert("Mood", "good".to_owned());
+    let payload = Payload { record, carry }.encode().unwrap();
+    Stored { seq: Seq(prepared.expected.0 + 1), time_ms: 1000, subject, headers, payload }
+}
+
+/// Two versions serve one conversation by turns: the older one relays what it does not know of, wherever it carries it forward.
+#[test]
+fn what_a_newer_version_says_is_relayed_by_this_one() {
+    let (triage, desk) = (agent("triage"), Audience::Desk("floor".to_owned()));
+    let empty = Conversation::empty("support".parse().unwrap(), "walk".parse().unwrap());
+    let opening = draft(0, to(&triage), Writer::Gateway, vec![Opened::default().into()]);
+    let fixed = Fixed { turn_secs: Some(600), ..Fixed::default() };
+    let first = by_a_newer_version(&empty.prepare_opening(opening, fixed).unwrap());
+    let mut read = Partial::decode(&first).unwrap().complete(&[]).unwrap();
+    let mut theirs = vec![first];
+    let asked =
+        Asked { kind: RequestKind::Question, audience: desk, text: "?".to_owned(), call: None, arguments_hash: None, due_secs: None };
+    let sung = Event::Unknown { kind: "sung".to_owned(), data: Bytes::from_static(b"\xc1 a song") };
+    for (class, event) in [(Class::Note, sung), (Class::Ask, asked.into())] {
+        let prepared = read.prepare(draft(read.tail().next, class, Writer::Agent(triage.clone()), vec![event])).unwrap();
+        theirs.push(by_a_newer_version(&prepared));
+        read.extend(&Partial::decode(&theirs[theirs.len() - 1]).unwrap()).unwrap();
+    }
+
+    let request = read.requests()[0].id;
+    let claimed = crate::event::Claimed { request, by: "ann".to_owned() };
+    let said = Said { text: "x".repeat(SEAL_BYTES) };
+    let replied = crate::event::Replied::new(request, "done");
+    let ours: [(Class, Writer, Event); 4] = [
+        (Class::In, Writer::Gateway, claimed.into()),
+        (Class::In, Writer::Gateway, said.into()),
+        (Class::Note, Writer::Coordinator, Snapshotted { entries: 5 }.into()),
+        (to(&triage), Writer::Gateway, replied.into()),
+    ];
+    for (class, from, event) in ours {
+        let answers = matches!(event, Event::Replied(_));
+        let prepared = read.prepare(draft(read.tail().next, class, from, vec![event])).unwrap();
+        let brief: Json = serde_json::from_str(prepared.message.headers.get(header::BRIEF).unwrap()).unwrap();
+        let mood = |ordinal: u64| serde_json::json!({ "of": [ordinal, 0.1, null] });
+        assert_eq!((&brief["mood"], &brief["fixed"]["mood"]), (&mood(0), &mood(0)), "{brief}");
+        assert!(answers || brief["requests"][0]["mood"] == mood(2), "{brief}");
+        // Whoever starts at what this version has written finds what the newer one wrote, to the byte.
+        let seq = Seq(prepared.expected.0 + 1);
+        let Message { subject, headers, payload } = prepared.message.clone();
+        read.commit(prepared, seq).unwrap();
+        let partial = Partial::decode(&Stored { seq, time_ms: 1000, subject, headers, payload }).unwrap();
+        for stored in theirs.iter().filter(|_| partial.sealed().is_empty()) {
+            let (written, _) = Entry::decode(stored).unwrap();
+            let kept = partial.carry.iter().find(|entry| entry.ordinal() == written.ordinal()).unwrap();
+            assert_eq!((&kept.record, &kept.headers, kept.hash), (&written.record, &stored.headers, written.hash));
+            assert_eq!(kept.headers.get("Mood"), Some("good"));
+        }
+    }
+    assert_eq!(read.unknown(), Some((1, "sung")));
+    assert_eq!(read.verify(), Ok(()), "what is said beyond what is known is nobody's mistake");
 }
 
 #[test]

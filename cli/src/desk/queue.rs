@@ -139,6 +139,7 @@ mod tests {
             audience: audience.parse().unwrap(),
             due_secs: Some(60),
             claimed_by: by.map(str::to_owned),
+            more: serde_json::Map::new(),
         };
         let brief = json!({ "owner": "billing", "phase": Phase::Waiting, "turn": 0, "user_turns": 1 });
         Brief { requests: open.iter().map(request).collect(), ..serde_json::from_value(brief).unwrap() }

@@ -58,6 +58,7 @@ async fn an_opening_fixes_what_holds_for_the_whole_conversation() {
             conversation_secs: Some(70),
             on_message: OnMessage::Interrupt,
             reply_to: Some(agent("triage-agent")),
+            ..Fixed::default()
         }
     );
 }
