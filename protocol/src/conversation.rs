@@ -10,6 +10,7 @@ use crate::brief::{Brief, Fixed, Illegal, OpenRequest, Phase, Step};
 use crate::entry::{Entry, Head, Trace, VERSION, hash};
 use crate::event::{Event, Numbered};
 use crate::ids::{AgentName, ConversationId, EntryId, EventId, Hash, OrchestrationName, Ordinal, ProcessId, Revision, Seq, Writer};
+use crate::next;
 use crate::subject::{Class, EntrySubject};
 use crate::wire::v1::{Carried, Payload, Record, State};
 use crate::wire::{DecodeError, HEADER_BYTES_MAX, Headers, Message, RECENT_MAX, SEAL_BYTES, Stored, header};
@@ -415,11 +416,13 @@ impl Conversation {
     }
 
     fn prepare_fixed(&self, draft: Draft, fixed: Fixed) -> Result<Prepared, PrepareError> {
+        let draft = next::draft(draft);
         let step = Step { ordinal: self.tail.next, class: &draft.class, from: &draft.from, events: &draft.events };
-        let brief = match self.brief() {
+        let mut brief = match self.brief() {
             None => Brief::opening(step, fixed)?,
             Some(brief) => brief.after(step)?,
         };
+        next::brief(&mut brief, self.tail.next);
         self.check_before(self.tail.next, &draft.events)?;
         let subject = EntrySubject {
             orchestration: self.orchestration.clone(),
@@ -508,6 +511,7 @@ impl Conversation {
                 headers.insert(header::TRACESTATE, state.clone());
             }
         }
+        next::headers(&mut headers);
         Ok(headers)
     }
 

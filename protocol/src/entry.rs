@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::brief::{Brief, Step};
 use crate::event::{Event, Numbered};
 use crate::ids::{EntryId, EventId, Hash, Ordinal, ProcessId, Revision, Seq};
+use crate::next;
 use crate::subject::{Class, EntrySubject};
 use crate::wire::v1::{Carried, Payload, Record, State};
 use crate::wire::{DecodeError, HEADER_BYTES_MAX, Headers, Stored, header};
@@ -155,7 +156,7 @@ impl Entry {
     /// The first event of a kind this program does not know.
     pub fn unknown(&self) -> Option<&str> {
         self.events.iter().find_map(|event| match event {
-            Event::Unknown { kind, .. } => Some(kind.as_str()),
+            Event::Unknown { kind, .. } if !next::knows(kind) => Some(kind.as_str()),
             _ => None,
         })
     }

@@ -53,7 +53,7 @@ macro_rules! events {
 
             pub(crate) fn encode(&self) -> Result<Bytes, rmp_serde::encode::Error> {
                 Ok(match self {
-                    $(Self::$name(event) => rmp_serde::to_vec_named(event)?.into(),)*
+                    $(Self::$name(event) => crate::next::fields(event)?.into(),)*
                     Self::Unknown { data, .. } => data.clone(),
                 })
             }

@@ -13,6 +13,7 @@ pub mod history;
 pub mod ids;
 pub mod live;
 pub mod manifest;
+mod next;
 pub mod orchestration;
 pub mod presence;
 pub mod query;
