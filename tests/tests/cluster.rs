@@ -8,7 +8,7 @@ use client::Outcome;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use journal::nats::{Nats, Settings};
-use journal::{Append, Journal, Plan, Provision};
+use journal::{Append, Journal, Plan, Provision, ProvisionError};
 use protocol::brief::Fixed;
 use protocol::conversation::{Conversation, Draft, Prepared};
 use protocol::event::{Event, Opened, Said};
@@ -37,6 +37,39 @@ fn triage() -> AgentName {
 
 fn settings(cluster: &Cluster, process: &str) -> Settings {
     Settings::new(cluster.urls().join(","), process.parse().unwrap())
+}
+
+// Provisioning.
+
+/// Two coordinators of a new orchestration usually begin at the same moment, soon after the cluster itself. What has just been made is not
+/// seen everywhere for a while: nobody gives up for that.
+#[tokio::test]
+async fn those_who_provision_a_new_cluster_at_once_all_find_it_as_it_must_be() {
+    for _ in 0..3 {
+        let cluster = cluster_of_three().await;
+        let mut brokers = Vec::new();
+        for number in 0..2 {
+            brokers.push(Nats::connect(&settings(&cluster, &format!("coordinator-{number}"))).await.unwrap());
+        }
+        let plan = Plan { replicas: 3, ..Plan::new(orchestration(), vec![triage(), "refund".parse().unwrap()]) };
+        let provisioned = join_all(brokers.iter().map(|broker| provision(broker, &plan))).await;
+        let created: usize = provisioned.into_iter().sum();
+        assert!(created >= 7, "five streams and two consumers were made, by whomever: {created}");
+    }
+}
+
+/// Provisions as a coordinator does, as long as the broker is merely away; how many things it made.
+async fn provision(broker: &Nats, plan: &Plan) -> usize {
+    let done = async {
+        loop {
+            match broker.provision(plan).await {
+                Ok(provisioned) => return provisioned.created.len(),
+                Err(ProvisionError::Unavailable(_)) => {}
+                Err(error) => panic!("{}: {error}", plan.orchestration),
+            }
+        }
+    };
+    timeout(PATIENCE, done).await.expect("provisioning that ends")
 }
 
 // Racing writers.

@@ -10,9 +10,10 @@ use protocol::ids::{AgentName, OrchestrationName};
 use protocol::subject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
+use tokio::time::{Instant, sleep};
 
 use super::inspect::Difference;
-use super::request::{Failure, Link, code};
+use super::request::{ANSWER_AT_MOST, Failure, Link, REPEAT_AFTER, code};
 use super::{Nats, version};
 use crate::{Bus, Plan, Provision, ProvisionError, Provisioned};
 
@@ -315,8 +316,7 @@ impl Nats {
                 None if !may_create => return Err(ProvisionError::Missing(thing.what.clone())),
                 None => {
                     provisioned.created.extend(self.link.create(thing).await?.then(|| thing.what.clone()));
-                    let missing = || ProvisionError::Missing(thing.what.clone());
-                    self.link.config_of(thing).await?.ok_or_else(missing)?
+                    self.link.config_of_made(thing).await?
                 }
             };
             if let Some(difference) = thing.difference(&found) {
@@ -372,11 +372,25 @@ impl Link {
         }
     }
 
+    /// The configuration of what has just been made. In a cluster whoever is asked may not have heard of it yet.
+    async fn config_of_made(&self, thing: &Thing) -> Result<Json, ProvisionError> {
+        let deadline = Instant::now() + ANSWER_AT_MOST;
+        loop {
+            match self.config_of(thing).await? {
+                Some(found) => return Ok(found),
+                None if Instant::now() < deadline => sleep(REPEAT_AFTER).await,
+                None => return Err(ProvisionError::Unavailable(format!("{} was made, and no server shows it", thing.what))),
+            }
+        }
+    }
+
     /// Whether this process has made it; if not, another one was faster, and it is verified like any other.
     async fn create(&self, thing: &Thing) -> Result<bool, ProvisionError> {
         match self.api::<Json>(&thing.create, &thing.body).await {
             Ok(_) => Ok(true),
             Err(failure) if failure.is(code::STREAM_NAME_IN_USE) || failure.is(code::CONSUMER_EXISTS) => Ok(false),
+            // A consumer's stream was seen before.
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Err(ProvisionError::Unavailable(failure.to_string())),
             Err(failure) => Err(self.explain(&failure)),
         }
     }

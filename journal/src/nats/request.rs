@@ -19,7 +19,8 @@ pub(super) const TRY_AT_MOST: Duration = Duration::from_secs(2);
 /// How long a question that may be repeated is repeated.
 pub(super) const ANSWER_AT_MOST: Duration = Duration::from_secs(5);
 
-const REPEAT_AFTER: Duration = Duration::from_millis(100);
+/// Before it is asked again.
+pub(super) const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
 /// Error codes of JetStream's answers.
 pub(super) mod code {
