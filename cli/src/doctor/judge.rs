@@ -16,6 +16,9 @@ const BACKLOG_MILLIS_MAX: u64 = 30_000;
 /// A deadline that passed so long ago should have been acted on.
 const OVERDUE_MILLIS_MAX: u64 = 10_000;
 
+/// A coordinator renews its lease in the bucket more than once in a second: if nothing was stored there for so long, nothing can be.
+const SILENCE_MILLIS_MAX: u64 = 10_000;
+
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,6 +69,7 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     findings.extend(limits(facts));
     findings.push(registry(facts));
     findings.push(coordinators(facts));
+    findings.extend(writes(facts));
     for (name, agent) in &facts.agents {
         findings.push(workers(facts, name, agent));
         findings.extend(slots(facts, name, agent));
@@ -200,6 +204,22 @@ fn coordinators(facts: &Facts) -> Finding {
             Finding::warning(CHECK, format!("{} answering; who leads cannot be seen: {why}", all.len()), "look with another login")
         }
     }
+}
+
+/// Whether the broker stores anything, as far as can be told without writing: somebody is there who does all the time.
+fn writes(facts: &Facts) -> Option<Finding> {
+    const CHECK: &str = "writes";
+    facts.coordinators.as_ref().ok().filter(|all| !all.is_empty())?;
+    let bucket = facts.things.iter().find(|thing| thing.what.starts_with("bucket "))?;
+    let There { stored_ms, time_ms, .. } = there(bucket)?;
+    let silent_ms = (*time_ms)?.saturating_sub((*stored_ms)?);
+    if silent_ms < SILENCE_MILLIS_MAX {
+        return Some(Finding::ok(CHECK, "what coordinators write is stored"));
+    }
+    let found = format!("nothing was stored in {} for {}, though coordinators write there every second", bucket.what, duration(silent_ms));
+    let to_do = "is the broker's disk full? Its log and its monitor's /healthz say so. Make space, then restart that nats-server: streams \
+                 whose writes have failed stay out of service until then. Nothing that was acknowledged is lost";
+    Some(Finding::problem(CHECK, found, to_do))
 }
 
 fn workers(facts: &Facts, name: &AgentName, agent: &Agent) -> Finding {

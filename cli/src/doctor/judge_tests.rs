@@ -15,7 +15,8 @@ fn heartbeat(agent: &str) -> Heartbeat {
 }
 
 fn thing(what: &str) -> Inspected {
-    let there = There { replicas: 1, ack_pending_max: Some(100_000), bytes_max: Some(1 << 30), time_ms: Some(NOW_MS), ..There::default() };
+    let there = There { replicas: 1, ack_pending_max: Some(100_000), bytes_max: Some(1 << 30), ..There::default() };
+    let there = There { stored_ms: Some(NOW_MS - 900), time_ms: Some(NOW_MS), ..there };
     Inspected { what: what.to_owned(), found: Found::There(there) }
 }
 
@@ -29,7 +30,11 @@ fn well() -> Facts {
         orchestration,
         server: Server { version: "2.15.1".to_owned(), has_jetstream: true, ..Server::default() },
         user: Some(User { account: "$G".to_owned(), ..User::default() }),
-        things: vec![thing("stream baton-support"), thing("consumer agent-refund of stream baton-support")],
+        things: vec![
+            thing("stream baton-support"),
+            thing("consumer agent-refund of stream baton-support"),
+            thing("bucket KV_baton-support"),
+        ],
         doubts: Vec::new(),
         own_ms: NOW_MS + 40,
         revision: Ok(Revision::of(b"x")),
@@ -88,6 +93,21 @@ fn the_broker_and_what_it_keeps() {
     let doubt = "nats-server syncs its files to the disk only now and then. Set it.".to_owned();
     assert_eq!(told(|facts| facts.doubts.push(doubt))[0], "warning durability: nats-server syncs its files to the disk only now and then");
     assert_eq!(told(|facts| facts.user = None).len(), 1);
+}
+
+#[test]
+fn a_broker_that_stores_nothing_any_more() {
+    let silent = |facts: &mut Facts| match &mut facts.things[2].found {
+        Found::There(there) => there.stored_ms = Some(NOW_MS - 87_000),
+        Found::Missing | Found::Hidden(_) => panic!("it is there"),
+    };
+    let expected = "problem writes: nothing was stored in bucket kv_baton-support for 87 s, though coordinators write there every second";
+    assert_eq!(told(silent), [expected]);
+    let deserted = |facts: &mut Facts| {
+        silent(facts);
+        facts.coordinators = Ok(Vec::new());
+    };
+    assert_eq!(told(deserted), ["problem coordinators: none answers"], "who does not write is not missed there");
 }
 
 #[test]

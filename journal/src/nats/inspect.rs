@@ -75,6 +75,8 @@ pub struct There {
     pub bytes_max: Option<u64>,
     /// Deliveries that may be in flight at once; of consumers.
     pub ack_pending_max: Option<u64>,
+    /// When something was last stored in it, in milliseconds since the Unix epoch by the broker's clock; of streams that are not empty.
+    pub stored_ms: Option<u64>,
     /// The broker's time of this answer, in milliseconds since the Unix epoch.
     pub time_ms: Option<u64>,
 }
@@ -119,7 +121,13 @@ pub struct DeadLetters {
 struct Info {
     config: Json,
     cluster: Option<Cluster>,
+    state: Option<State>,
     ts: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    last_ts: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -234,6 +242,7 @@ fn there(thing: &Thing, info: Info) -> There {
         behind: cluster.replicas.iter().filter(is_behind).map(|peer| peer.name.clone()).collect(),
         bytes_max: number("max_bytes"),
         ack_pending_max: number("max_ack_pending"),
+        stored_ms: info.state.and_then(|state| broker_ms(&state.last_ts?)),
         time_ms: info.ts.and_then(|time| broker_ms(&time)),
     }
 }
