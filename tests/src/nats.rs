@@ -82,10 +82,16 @@ pub struct Cluster {
 
 /// A cluster that has elected its meta leader: streams with three replicas can be made at once.
 pub async fn cluster_of_three() -> Cluster {
+    cluster_by(async |urls| vec![format!("routes: {urls:?}"); urls.len()]).await
+}
+
+/// The same, whose nodes reach one another as `plan` says: given the addresses that they listen at for one another, what stands in each one's
+/// configuration about its routes.
+pub async fn cluster_by(plan: impl AsyncFn(&[String]) -> Vec<String>) -> Cluster {
     let places = places(NODES).await;
     // Nodes must know each other's ports before they start; between choosing and listening somebody may take one.
     let nodes = loop {
-        match nodes().await {
+        match nodes(&plan).await {
             Err(StartError::PortTaken { .. }) => {}
             nodes => break nodes.unwrap_or_else(|error| panic!("{error}")),
         }
@@ -130,15 +136,16 @@ async fn leader(node: &broker::Server) -> Option<String> {
     leader.map(ToOwned::to_owned)
 }
 
-async fn nodes() -> Result<Vec<broker::Server>, StartError> {
+async fn nodes(plan: &impl AsyncFn(&[String]) -> Vec<String>) -> Result<Vec<broker::Server>, StartError> {
     let ports = free_ports();
-    let routes: Vec<String> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+    let urls: Vec<String> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+    let routes = plan(&urls).await;
     let mut starting = Vec::new();
     // Clients learn of no other addresses than those they were given: what lies between them and the nodes stays between.
-    for (number, port) in ports.iter().enumerate() {
+    for (number, (port, routes)) in ports.iter().zip(routes).enumerate() {
         starting.push(broker::Server::start(Config {
             name: format!("n{number}"),
-            extra: format!("cluster {{ name: baton, listen: \"127.0.0.1:{port}\", routes: {routes:?}, no_advertise: true }}"),
+            extra: format!("cluster {{ name: baton, listen: \"127.0.0.1:{port}\", no_advertise: true, {routes} }}"),
             ..config().await
         }));
     }

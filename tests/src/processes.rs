@@ -29,6 +29,14 @@ async fn build() -> PathBuf {
     built(&["--bin", "baton"]).await
 }
 
+/// A `baton` that is a next version, where BATON_NEXT_BINARY names one; an error says how it is made. Cargo keeps one `baton` only: a second
+/// has to be put aside.
+pub fn next_baton() -> Result<PathBuf, String> {
+    let how = "cargo build -p baton --features next && cp target/debug/baton target/baton-next";
+    let named = std::env::var_os("BATON_NEXT_BINARY").map(PathBuf::from);
+    named.filter(|path| path.exists()).ok_or_else(|| format!("BATON_NEXT_BINARY names no program: {how}"))
+}
+
 /// A program of `examples`, made if it is not there.
 pub async fn example(name: &str) -> PathBuf {
     built(&["--example", name]).await

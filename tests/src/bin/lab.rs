@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use futures::FutureExt;
 use tests::lab::faults::{ABSENT, FAULTS, named};
+use tests::lab::reconnect::storm;
 use tests::lab::report::{markdown, pace};
 use tests::lab::run::{Round, outcomes, recheck};
 
@@ -38,6 +39,9 @@ struct Args {
     /// Runs nothing: checks the recordings that are there again.
     #[arg(long)]
     recheck: bool,
+    /// Kills the broker of so many workers, instead of a round; it takes 20 MB of memory for each.
+    #[arg(long, value_name = "WORKERS")]
+    reconnect: Option<usize>,
     /// Lists the faults.
     #[arg(long)]
     list: bool,
@@ -62,6 +66,9 @@ async fn main() -> std::process::ExitCode {
         }
         return report(&args);
     }
+    if let Some(workers) = args.reconnect {
+        return reconnect(workers, args.seed).await;
+    }
     let began = Instant::now();
     for round in rounds(&args) {
         if args.soak.is_some_and(|secs| began.elapsed() > Duration::from_secs(secs)) {
@@ -70,20 +77,42 @@ async fn main() -> std::process::ExitCode {
         // A recorder that panics spoils its round, and no other.
         let played = AssertUnwindSafe(round.run(&args.dir)).catch_unwind().await;
         match played.unwrap_or_else(|_| Err("the laboratory could not go on".to_owned())) {
-            Ok(outcome) => println!(
-                "{}: {:?}, {} ended, {} unfinished, {} violations, {} s; {:?}",
-                outcome.round,
-                outcome.trials,
-                outcome.ended,
-                outcome.unfinished,
-                outcome.broken.len(),
-                outcome.took_secs,
-                outcome.recoveries_ms
-            ),
+            Ok(outcome) => {
+                println!(
+                    "{}: {:?}, {} ended, {} unfinished, {} violations, {} s; {:?}",
+                    outcome.round,
+                    outcome.trials,
+                    outcome.ended,
+                    outcome.unfinished,
+                    outcome.broken.len(),
+                    outcome.took_secs,
+                    outcome.recoveries_ms
+                );
+                outcome.skipped.iter().for_each(|why| println!("left out: {why}"));
+            }
             Err(why) => println!("{}: not run: {why}", round.name),
         }
     }
     report(&args)
+}
+
+/// A storm; whether everybody came back in time, and nothing was lost.
+async fn reconnect(workers: usize, seed: u64) -> std::process::ExitCode {
+    const BACK_WITHIN_MS: u64 = 10_000;
+    let storm = match storm(workers, seed).await {
+        Ok(storm) => storm,
+        Err(why) => {
+            eprintln!("not run: {why}");
+            return std::process::ExitCode::FAILURE;
+        }
+    };
+    println!("{storm}");
+    storm.broken.iter().for_each(|broken| println!("{}: {}", broken.invariant, broken.what));
+    let is_back = |ms: &u64| *ms <= BACK_WITHIN_MS;
+    let is_well =
+        storm.heard_ms.len() == storm.workers && storm.heard_ms.iter().all(is_back) && storm.ordered_ms.as_ref().is_some_and(is_back);
+    let is_kept = storm.broken.is_empty() && storm.conversations.1 == 0;
+    if is_well && is_kept { std::process::ExitCode::SUCCESS } else { std::process::ExitCode::FAILURE }
 }
 
 /// Prints and keeps the report; whether all is well.

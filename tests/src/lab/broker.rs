@@ -1,6 +1,9 @@
 //! The broker of a deployment: one nats-server or a cluster of three, and what an operator may do to it.
 
+use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context};
@@ -8,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value as Json;
 use tokio::time::timeout;
 
+use super::link::{Carrying, Link};
 use super::orchestration::NAME;
 use crate::nats::{self, Cluster};
 use crate::processes::eventually;
@@ -17,8 +21,35 @@ use crate::processes::eventually;
 pub enum Broker {
     /// One server.
     One(Box<nats::Server>),
-    /// A cluster of three; everything is stored three times.
-    Three(Cluster),
+    /// A cluster of three; everything is stored three times. Its nodes reach one another by the laboratory's links.
+    Three(Cluster, Routes),
+}
+
+/// The ways of a cluster's nodes to one another: by the one that connects, then by the one that is connected to.
+#[derive(Debug)]
+pub struct Routes(BTreeMap<(usize, usize), Link>);
+
+impl Routes {
+    /// Ways between nodes that listen at these addresses, and what each node's configuration says of them.
+    async fn between(urls: &[String]) -> (Self, Vec<String>) {
+        // Nodes tell each other of the others: what they tell leads nowhere, or they would find a way around the links.
+        let nowhere = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let (mut links, mut plans) = (BTreeMap::new(), Vec::new());
+        for from in 0..urls.len() {
+            let mut routes = Vec::new();
+            for to in (0..urls.len()).filter(|to| *to != from) {
+                let link = Link::to(&urls[to..=to]).await;
+                routes.push(link.url());
+                links.insert((from, to), link);
+            }
+            plans.push(format!("routes: {routes:?}, advertise: \"{nowhere}\""));
+        }
+        (Self(links), plans)
+    }
+
+    fn of(&self, node: usize) -> impl Iterator<Item = &Link> {
+        self.0.iter().filter(move |((from, to), _)| *from == node || *to == node).map(|(_, link)| link)
+    }
 }
 
 /// The stream of the laboratory's orchestration.
@@ -34,14 +65,22 @@ impl Broker {
 
     /// A cluster of three.
     pub async fn three() -> Self {
-        Self::Three(nats::cluster_of_three().await)
+        let routes = Mutex::new(None);
+        let plan = async |urls: &[String]| {
+            let (links, plans) = Routes::between(urls).await;
+            routes.lock().expect("nobody panics while planning").replace(links);
+            plans
+        };
+        let cluster = nats::cluster_by(plan).await;
+        let routes = routes.into_inner().expect("nobody panics while planning");
+        Self::Three(cluster, routes.expect("the cluster was planned"))
     }
 
     /// How many servers it has.
     pub fn nodes(&self) -> usize {
         match self {
             Self::One(_) => 1,
-            Self::Three(cluster) => cluster.nodes.len(),
+            Self::Three(cluster, _) => cluster.nodes.len(),
         }
     }
 
@@ -49,7 +88,7 @@ impl Broker {
     pub fn urls(&self) -> Vec<String> {
         match self {
             Self::One(server) => vec![server.url().to_owned()],
-            Self::Three(cluster) => cluster.urls(),
+            Self::Three(cluster, _) => cluster.urls(),
         }
     }
 
@@ -75,6 +114,18 @@ impl Broker {
         kill_process(pid.expect("the server runs"), signal).expect("the server can be signalled");
     }
 
+    /// Cuts a node off from the others, or joins it to them again; its clients stay with it.
+    pub fn cut_off(&self, node: usize, is_cut: bool) {
+        let Self::Three(_, routes) = self else { return };
+        routes.of(node).for_each(|link| link.is(if is_cut { Carrying::Nothing } else { Carrying::Whole }));
+    }
+
+    /// How many clients are connected to a node.
+    pub async fn connections(&self, node: usize) -> u64 {
+        let told = self.node(node).monitor("/connz?limit=1").await.ok();
+        told.and_then(|told| told["total"].as_u64()).unwrap_or_default()
+    }
+
     /// Waits until all servers agree again.
     pub async fn settled(&self) {
         match self {
@@ -82,7 +133,7 @@ impl Broker {
                 let is_well = async || server.monitor("/healthz").await.ok().filter(|health| health["status"] == "ok");
                 eventually("a healthy server", is_well).await;
             }
-            Self::Three(cluster) => cluster.settled().await,
+            Self::Three(cluster, _) => cluster.settled().await,
         }
     }
 
@@ -99,14 +150,14 @@ impl Broker {
     fn node(&self, node: usize) -> &cli::broker::Server {
         match self {
             Self::One(server) => server,
-            Self::Three(cluster) => &cluster.nodes[node],
+            Self::Three(cluster, _) => &cluster.nodes[node],
         }
     }
 
     fn node_mut(&mut self, node: usize) -> &mut cli::broker::Server {
         match self {
             Self::One(server) => server,
-            Self::Three(cluster) => &mut cluster.nodes[node],
+            Self::Three(cluster, _) => &mut cluster.nodes[node],
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A whole deployment: the broker, two coordinators, two gateways, two workers an agent, and the recorders around it.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use futures::future::join_all;
 use protocol::orchestration::Orchestration;
@@ -9,15 +10,17 @@ use tempfile::TempDir;
 use super::broker::Broker;
 use super::collector::Collector;
 use super::disk::Disk;
+use super::faults::{Deed, Fault};
 use super::link::Link;
 use super::member::Member;
 use super::model::Models;
 use super::orchestration::{AGENTS, NAME, manifest};
 use super::recorder::Recorder;
 use super::tools::Tools;
+use crate::processes::{baton, next_baton};
 
 /// How a deployment is to be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Plan {
     /// Servers of the broker: 1 or 3.
     pub nodes: usize,
@@ -27,6 +30,34 @@ pub struct Plan {
     pub seed: u64,
     /// Whether the broker's one server has a small disk of its own.
     pub has_disk: bool,
+    /// Whether one process of each pair is a next version's.
+    pub is_mixed: bool,
+    /// Whether people's time is a minute, [`HUMAN_TIMEOUT`], and not five.
+    pub is_short_of_time: bool,
+    /// Whether processes reach the broker as it is, and not by links that can be cut.
+    pub is_direct: bool,
+}
+
+/// What people have to answer in, where they are short of time.
+pub const HUMAN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Processes that are started at once.
+const AT_ONCE: usize = 16;
+
+impl Plan {
+    /// What these faults need: two workers an agent.
+    pub fn of(faults: &[&Fault], seed: u64) -> Self {
+        let any = |is: fn(&Deed) -> bool| faults.iter().any(|fault| is(&fault.deed));
+        Self {
+            nodes: faults.iter().map(|fault| fault.nodes).max().unwrap_or(1),
+            workers: 2,
+            seed,
+            has_disk: any(|deed| matches!(deed, Deed::DiskFull(_))),
+            is_mixed: any(|deed| matches!(deed, Deed::Mixed(_))),
+            is_short_of_time: any(|deed| matches!(deed, Deed::RestartEverything)),
+            is_direct: false,
+        }
+    }
 }
 
 /// A deployment that runs.
@@ -60,6 +91,8 @@ pub struct Deployment {
 impl Deployment {
     /// Starts one; it is ready. An error says why it cannot be had here.
     pub async fn start(plan: &Plan) -> Result<Self, String> {
+        let now = baton().await;
+        let next = if plan.is_mixed { next_baton()? } else { now.clone() };
         let disk = if plan.has_disk { Some(Disk::mount()?) } else { None };
         let recorder = Recorder::open();
         let (models, models_url) = Models::start(recorder.clone(), plan.seed).await;
@@ -69,7 +102,11 @@ impl Deployment {
             if plan.nodes == 1 { Broker::one(disk.as_ref().map(|disk| disk.path().join("nats"))).await } else { Broker::three().await };
         let directory = tempfile::tempdir().expect("a temporary directory");
         let file = directory.path().join("lab.yaml");
-        let manifest = manifest(&models_url, &tools_url).to_string();
+        let mut manifest = manifest(&models_url, &tools_url);
+        if plan.is_short_of_time {
+            manifest["spec"]["limits"]["humanTimeout"] = format!("{}s", HUMAN_TIMEOUT.as_secs()).into();
+        }
+        let manifest = manifest.to_string();
         std::fs::write(&file, &manifest).expect("a file in it");
         let orchestration = cli::manifest::load(&file).map_err(|error| format!("{error:#}"))?.orchestration;
         let operator = broker.operator(None).await;
@@ -77,13 +114,16 @@ impl Deployment {
         let gateways: Vec<SocketAddr> = free_addresses(2);
         let mut members = Vec::new();
         for (name, arguments) in processes(plan, &file.to_string_lossy(), &gateways) {
-            let link = Link::to(&broker.urls()).await;
-            members.push(Member::new(&name, arguments, link, &collector_url, recorder.clone()));
+            let link = if plan.is_direct { Link::none(&broker.urls()) } else { Link::to(&broker.urls()).await };
+            let program = if name.ends_with("-1") { next.clone() } else { now.clone() };
+            members.push(Member::new(&name, program, arguments, link, &collector_url, recorder.clone()));
         }
-        for member in &mut members {
-            member.start().await;
+        for some in members.chunks_mut(AT_ONCE) {
+            for member in &mut *some {
+                member.start().await;
+            }
+            join_all(some.iter().map(Member::ready)).await;
         }
-        join_all(members.iter().map(Member::ready)).await;
         Ok(Self {
             recorder,
             broker,

@@ -81,6 +81,14 @@ pub enum Deed {
     Collector(bool, Duration),
     /// Every process loses its connection at once.
     Storm,
+    /// Of each pair of processes one is a next version's, and processes die, for so long.
+    Mixed(Duration),
+    /// A node is cut off from the others, with the clients it has, for so long.
+    Minority(Duration),
+    /// Too few nodes are left to store anything, for so long.
+    LostQuorum(Duration),
+    /// Everything is killed and started again while people are waited for.
+    RestartEverything,
 }
 
 /// When a worker is hit.
@@ -220,14 +228,45 @@ pub const FAULTS: &[Fault] = &[
         Deed::Collector(false, secs(10)),
     ),
     broker("storm", "every process loses its connection at once", "≤ 10 s", 1, Measure::Working, Deed::Storm),
+    broker(
+        "mixed-versions",
+        "two versions side by side for 60 s, while processes are killed; then the rollout is finished",
+        "all invariants hold",
+        1,
+        Measure::Working,
+        Deed::Mixed(secs(60)),
+    ),
+    broker("minority", "partition minority–majority for 20 s, R3", "≤ 12 s", 3, Measure::Working, Deed::Minority(secs(20))),
+    broker(
+        "minority-heals",
+        "the same; from its healing on, for whoever waited for that",
+        "≤ 5 s",
+        3,
+        Measure::AfterHealing,
+        Deed::Minority(secs(20)),
+    ),
+    broker(
+        "lost-quorum",
+        "two nodes of three killed for 15 s",
+        "honest refusal, ≤ 15 s after the start",
+        3,
+        Measure::AfterHealing,
+        Deed::LostQuorum(secs(15)),
+    ),
+    broker(
+        "restart-everything",
+        "all processes and the broker killed while people are waited for",
+        "one reply wins, ≤ 15 s after the start",
+        1,
+        Measure::AfterHealing,
+        Deed::RestartEverything,
+    ),
 ];
 
-/// Faults of promises that cannot be injected here, and why.
+/// Faults of promises that are not injected as they are promised, and why.
 pub const ABSENT: &[(&str, &str)] = &[
-    ("partition minority–majority", "nodes gossip each other's addresses: it takes network namespaces; a frozen leader stands for it"),
-    ("reconnect storm of 500 workers", "a deployment here has 12 processes: all of them reconnect at once instead"),
-    ("24 h human wait", "people here answer at once; deadlines are tested in the coordinator"),
-    ("mixed protocol versions", "there is only one version yet"),
+    ("reconnect storm of 500 workers", "it has a command of its own, --reconnect 500"),
+    ("24 h human wait", "people here take seconds, and their time is a minute; the simulation's hours pass in no time"),
 ];
 
 /// The fault of this name.

@@ -1,6 +1,10 @@
 //! Where faults strike: a deployment under load. Each strike waits for its moment, records itself, waits until it is got over,
 //! and heals.
 
+mod patience;
+mod rollout;
+mod split;
+
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -84,6 +88,10 @@ impl Field {
                 self.deployment.collector.is(Mood::Prompt);
                 struck.healed();
             }
+            Deed::Mixed(long) => return self.mixed_versions(fault, long).await,
+            Deed::Minority(long) => self.minority(fault, long).await,
+            Deed::LostQuorum(gone) => self.lost_quorum(fault, gone).await,
+            Deed::RestartEverything => return self.restart_everything(fault).await,
             Deed::Storm => {
                 let struck = strike(&self.deployment.recorder, fault, "every link", None);
                 self.deployment.members.iter().for_each(|member| member.link.is(Carrying::Refused));

@@ -46,6 +46,11 @@ impl Link {
         Self { urls: own, carrying, accepting }
     }
 
+    /// None: straight to these servers.
+    pub fn none(urls: &[String]) -> Self {
+        Self { urls: urls.to_vec(), carrying: Arc::new(watch::Sender::new(Carrying::Whole)), accepting: Vec::new() }
+    }
+
     /// Where the process connects to.
     pub fn url(&self) -> String {
         self.urls.join(",")

@@ -1,8 +1,10 @@
 //! One process of the deployment: started, hit by signals, started again under a new id, its log recorded.
 
+use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
@@ -13,7 +15,10 @@ use super::link::Link;
 use super::orchestration::PROCESS;
 use super::record::Seen;
 use super::recorder::Recorder;
-use crate::processes::{PATIENCE, command};
+use crate::processes::{PATIENCE, command_of};
+
+/// Lines of its log that are shown where it does not become ready.
+const LAST_LINES: usize = 20;
 
 /// A process of the deployment.
 #[derive(Debug)]
@@ -22,6 +27,8 @@ pub struct Member {
     pub name: String,
     /// Its way to the broker.
     pub link: Link,
+    /// What it runs, from its next start on.
+    pub program: PathBuf,
     arguments: Vec<String>,
     collector: String,
     recorder: Recorder,
@@ -35,18 +42,19 @@ struct Running {
     is_fault: Arc<AtomicBool>,
     ready: watch::Receiver<bool>,
     ended: watch::Receiver<bool>,
+    last: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Member {
     /// A process that has not been started yet.
-    pub fn new(name: &str, arguments: Vec<String>, link: Link, collector: &str, recorder: Recorder) -> Self {
-        Self { name: name.to_owned(), link, arguments, collector: collector.to_owned(), recorder, generation: 0, running: None }
+    pub fn new(name: &str, program: PathBuf, arguments: Vec<String>, link: Link, collector: &str, recorder: Recorder) -> Self {
+        Self { name: name.to_owned(), link, program, arguments, collector: collector.to_owned(), recorder, generation: 0, running: None }
     }
 
     /// Starts it, again if it has ended.
     pub async fn start(&mut self) {
         self.generation += 1;
-        let mut command = command(&self.arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let mut command = command_of(&self.program, &self.arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
         command.args(["--nats", &self.link.url(), "--process", &format!("{}-{}", self.name, self.generation)]);
         command.env("NO_COLOR", "1").env(PROCESS, &self.name);
         command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &self.collector).env("OTEL_BSP_SCHEDULE_DELAY", "200");
@@ -60,8 +68,9 @@ impl Member {
         // Waiting for a child closes its standard input, unless somebody else holds it.
         let stdin = child.stdin.take();
         let streams = (child.stdout.take().expect("it is piped"), child.stderr.take().expect("it is piped"));
-        tokio::spawn(record_lines(streams.0, self.name.clone(), self.recorder.clone(), is_ready.clone()));
-        tokio::spawn(record_lines(streams.1, self.name.clone(), self.recorder.clone(), is_ready));
+        let last: Arc<Mutex<VecDeque<String>>> = Arc::default();
+        tokio::spawn(record_lines(streams.0, self.name.clone(), self.recorder.clone(), is_ready.clone(), last.clone()));
+        tokio::spawn(record_lines(streams.1, self.name.clone(), self.recorder.clone(), is_ready, last.clone()));
         let is_fault = Arc::new(AtomicBool::new(false));
         let (recorder, process, by_us) = (self.recorder.clone(), self.name.clone(), is_fault.clone());
         tokio::spawn(async move {
@@ -70,7 +79,7 @@ impl Member {
             recorder.note(Seen::Gone { process, pid, is_fault: by_us.load(Ordering::Relaxed) });
             has_ended.send_replace(true);
         });
-        self.running = Some(Running { pid, is_fault, ready, ended });
+        self.running = Some(Running { pid, is_fault, ready, ended, last });
     }
 
     /// Waits until it says that it is ready.
@@ -83,7 +92,10 @@ impl Member {
                 _ = ended.wait_for(|ended| *ended) => false,
             }
         };
-        assert!(timeout(PATIENCE, is_ready).await.unwrap_or(false), "{} is not ready in time, or has ended", self.name);
+        if !timeout(PATIENCE, is_ready).await.unwrap_or(false) {
+            let last = running.last.lock().expect("nobody panics while logging").make_contiguous().join("\n");
+            panic!("{} is not ready in time, or has ended:\n{last}", self.name);
+        }
     }
 
     /// Whether it runs.
@@ -143,12 +155,24 @@ impl Drop for Member {
     }
 }
 
-async fn record_lines(stream: impl AsyncRead + Unpin, process: String, recorder: Recorder, ready: watch::Sender<bool>) {
+async fn record_lines(
+    stream: impl AsyncRead + Unpin,
+    process: String,
+    recorder: Recorder,
+    ready: watch::Sender<bool>,
+    last: Arc<Mutex<VecDeque<String>>>,
+) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         if line.contains("ready, as ") {
             ready.send_replace(true);
         }
+        let mut kept = last.lock().expect("nobody panics while logging");
+        kept.push_back(line.clone());
+        if kept.len() > LAST_LINES {
+            kept.pop_front();
+        }
+        drop(kept);
         recorder.note(Seen::Logged { process: process.clone(), line });
     }
 }

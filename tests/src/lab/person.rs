@@ -3,7 +3,9 @@
 
 use fastrand::Rng;
 use futures::future::join;
+use protocol::event::failure;
 use serde_json::Value as Json;
+use tokio::sync::{mpsc, watch};
 
 use super::record::Act;
 use super::watch::Watch;
@@ -29,6 +31,26 @@ impl Default for Habits {
     }
 }
 
+/// Taking one's time: nothing is answered before it may be, and then the first question in two windows at once.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// Who hears of it.
+    pub told: mpsc::UnboundedSender<Told>,
+    /// Whether it may be answered.
+    pub may: watch::Receiver<bool>,
+}
+
+/// What a patient person tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// They have been asked something.
+    Asked,
+    /// They have answered in two windows, and so many of the answers were accepted.
+    Answered(usize),
+    /// Their time was over before they did.
+    GivenUp,
+}
+
 /// A person, for one conversation.
 #[derive(Debug)]
 pub struct Person {
@@ -37,12 +59,19 @@ pub struct Person {
     habits: Habits,
     random: Rng,
     conversation: String,
+    patience: Option<Patience>,
 }
 
 impl Person {
     /// A person whose conversation has this canary.
     pub fn new(caller: Caller, canary: &str, habits: Habits, seed: u64) -> Self {
-        Self { caller, canary: canary.to_owned(), habits, random: Rng::with_seed(seed), conversation: String::new() }
+        Self { caller, canary: canary.to_owned(), habits, random: Rng::with_seed(seed), conversation: String::new(), patience: None }
+    }
+
+    /// The same person, who takes their time with the first question.
+    #[must_use]
+    pub fn patient(self, patience: Patience) -> Self {
+        Self { patience: Some(patience), ..self }
     }
 
     /// Holds the conversation to its end; whether there was one.
@@ -64,6 +93,9 @@ impl Person {
 
     async fn take(&mut self, message: &Message) {
         let ends = ["completed", "failed", "cancelled"].contains(&message.event.as_str());
+        if let Some(Patience { told, .. }) = self.patience.as_ref().filter(|_| message.data["data"]["code"] == failure::HUMAN_TIMEOUT) {
+            let _ = told.send(Told::GivenUp);
+        }
         if let Some(request) = message.data.get("request") {
             self.answer(request).await;
         } else if message.id.is_some() && !ends && self.one_in(self.habits.say) {
@@ -78,13 +110,26 @@ impl Person {
     }
 
     async fn answer(&mut self, request: &Json) {
+        let mut patience = self.patience.take();
+        if let Some(Patience { told, may }) = &mut patience {
+            // Whoever has stopped listening has what they wanted.
+            let _ = told.send(Told::Asked);
+            if may.wait_for(|may| *may).await.is_err() {
+                // Whoever never may does not answer what is asked later either.
+                self.patience = patience;
+                return;
+            }
+        }
         let wish = self.answer_to(request);
-        if !self.one_in(self.habits.both) {
+        if patience.is_none() && !self.one_in(self.habits.both) {
             return self.ask(wish).await;
         }
         let second = self.second();
         let (rival, gateway) = (self.answer_to(request), self.random.usize(..));
-        join(self.caller.wish(wish, gateway), second.wish(rival, gateway.wrapping_add(1))).await;
+        let both = join(self.caller.wish(wish, gateway), second.wish(rival, gateway.wrapping_add(1))).await;
+        if let Some(Patience { told, .. }) = patience {
+            let _ = told.send(Told::Answered(usize::from(both.0.is_some()) + usize::from(both.1.is_some())));
+        }
     }
 
     fn answer_to(&mut self, request: &Json) -> Wish {

@@ -20,6 +20,7 @@ use super::record::{Record, Seen};
 use super::recorder::{load, save};
 use super::tap;
 use super::verdict::{Broken, CallingOff, judge};
+use super::versions;
 use super::wish::Caller;
 
 /// What a conversation is given to end after the last fault has healed: I2's bound.
@@ -112,11 +113,9 @@ impl Round {
 
     /// Rounds of a mixture of all faults that one server's deployment can have.
     pub fn mixed(trials: usize, seed: u64, people: usize) -> Vec<Self> {
-        let is_short = |fault: &&&Fault| {
-            fault.nodes == 1
-                && !fault.name.ends_with("60s")
-                && !matches!(fault.deed, Deed::DiskFull(_) | Deed::BrokerAway(_) | Deed::Poison)
-        };
+        let is_special =
+            |deed: &Deed| matches!(deed, Deed::DiskFull(_) | Deed::BrokerAway(_) | Deed::Poison | Deed::Mixed(_) | Deed::RestartEverything);
+        let is_short = |fault: &&&Fault| fault.nodes == 1 && !fault.name.ends_with("60s") && !is_special(&fault.deed);
         let faults: Vec<&'static Fault> = FAULTS.iter().filter(|fault| is_short(&fault)).collect();
         let first = &FAULTS[0];
         let rename =
@@ -145,12 +144,7 @@ impl Round {
         let began = Instant::now();
         let mut lap = began;
         let mut lapped = || u64::try_from(std::mem::replace(&mut lap, Instant::now()).elapsed().as_millis()).unwrap_or(u64::MAX);
-        let plan = Plan {
-            nodes: self.faults.iter().map(|fault| fault.nodes).max().unwrap_or(1),
-            workers: 2,
-            seed: self.seed,
-            has_disk: self.faults.iter().any(|fault| matches!(fault.deed, Deed::DiskFull(_))),
-        };
+        let plan = Plan::of(&self.faults, self.seed);
         let deployment = Deployment::start(&plan).await?;
         let recorder = deployment.recorder.clone();
         let caller = Caller::of(&deployment.gateways, &recorder);
@@ -158,7 +152,7 @@ impl Round {
         let mut field = Field::new(deployment, self.seed);
         field.busy(self.people as u64 * 2).await;
         let mut phases_ms = Phases { start: lapped(), ..Phases::default() };
-        let (trials, skipped) = self.strike(&mut field).await;
+        let (trials, mut skipped) = self.strike(&mut field).await;
         phases_ms.strikes = lapped();
         let Dispersed { ended, unfinished } = crowd.disperse(ENDS_WITHIN).await;
         sleep(SETTLE).await;
@@ -169,6 +163,11 @@ impl Round {
         phases_ms.tap = lapped();
 
         let records = recorder.take();
+        if plan.is_mixed {
+            let mixture = versions::mixture(&records);
+            let is_none = mixture.next == 0 || mixture.now == 0 || mixture.unknown == 0;
+            skipped.extend(is_none.then(|| format!("the versions did not mix: {mixture:?}")));
+        }
         let mut outcome = Outcome { round: self.name.clone(), seed: self.seed, trials, skipped, ended, unfinished, ..Outcome::default() };
         outcome.examine(&played, &records);
         phases_ms.judge = lapped();

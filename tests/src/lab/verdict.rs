@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{Setup, View, broken, figures};
 use super::record::Record;
+use super::versions::lost;
 
 /// A promise that was not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,5 +54,5 @@ pub fn judge(orchestration: &Orchestration, records: &[Record]) -> (Vec<Broken>,
         tools_ms: ms(|one| one.tool_us),
         entries: heard.iter().map(|one| one.entries).sum(),
     };
-    (violations.collect(), calling_off)
+    (violations.chain(lost(records)).collect(), calling_off)
 }
