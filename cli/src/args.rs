@@ -177,12 +177,23 @@ pub struct CoordinatorArgs {
     /// An orchestration to register and watch over; may be given several times.
     #[arg(long = "manifest", value_name = "FILE", env = "BATON_MANIFEST", value_delimiter = ',', required = true)]
     pub manifests: Vec<PathBuf>,
-    /// Copies of everything that is stored: 1, or 3 or 5 on a cluster.
-    #[arg(long, env = "BATON_REPLICAS", default_value_t = 1)]
-    pub replicas: usize,
+    /// What it makes on the broker.
+    #[command(flatten)]
+    pub storage: StorageArgs,
     /// What all programs have.
     #[command(flatten)]
     pub program: ProgramArgs,
+}
+
+/// What a coordinator makes on the broker, and finds there.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct StorageArgs {
+    /// Copies of everything that is stored: 1, or 3 or 5 on a cluster.
+    #[arg(long, env = "BATON_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+    /// The most that an orchestration's conversations may take of the disk, in bytes; without it, what the account or the disk has.
+    #[arg(long, value_name = "BYTES", env = "BATON_JOURNAL_BYTES")]
+    pub journal_bytes: Option<u64>,
 }
 
 /// See [`Command::Gateway`].

@@ -28,6 +28,8 @@ use tests::processes::eventually;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+#[path = "journal_nats/asserted.rs"]
+mod asserted;
 #[path = "journal_nats/claim.rs"]
 mod claims;
 #[path = "journal_nats/objects.rs"]
