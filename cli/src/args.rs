@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Parser, Subcommand, ValueEnum};
 use protocol::brief::Phase;
 use protocol::event::Audience;
-use protocol::ids::{AgentName, ConversationId, InvalidId, OrchestrationName, ProcessId};
+use protocol::ids::{AgentName, ConversationId, InvalidId, OrchestrationName, ProcessId, Writer};
 
 /// AI agents that hand conversations to one another, each in its own process, over NATS.
 #[derive(Debug, Parser)]
@@ -410,6 +410,13 @@ pub struct DoctorArgs {
     /// Which orchestration.
     #[command(flatten)]
     pub target: TargetArgs,
+    /// What this login is for: an agent, `client`, `gateway` or `coordinator`; by default whichever it may write as. Run it once
+    /// with each role's credentials.
+    #[arg(long)]
+    pub role: Option<Writer>,
+    /// The process that this login is permitted to be, whose name its inboxes have; by default a name of its own.
+    #[arg(long, env = "BATON_PROCESS")]
+    pub process: Option<ProcessId>,
 }
 
 /// A manifest.
