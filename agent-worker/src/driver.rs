@@ -192,7 +192,7 @@ impl Driver {
             Ok(role) => role,
             Err(error) => return self.cannot_play(conversation, error).await,
         };
-        let delivered = Delivered { item: head.subject.ordinal, count: item.delivered };
+        let delivered = Delivered { item: head.subject.ordinal, count: item.delivered, is_recounted: item.is_recounted };
         let turn = Turn::new(
             role.orchestration.clone(),
             role.catalog.clone(),
@@ -222,7 +222,7 @@ impl Driver {
     async fn conversation(&self, item: &WorkItem) -> Result<Conversation, LoadError> {
         let mut newest = item.stored.clone();
         let mut partial = Partial::decode(&newest).map_err(FoldError::from)?;
-        if item.delivered > 1 || item.is_old {
+        if item.may_be_stale() {
             let subject = &partial.last().head.subject;
             let tail = self.broker.tail(&subject.orchestration, &subject.conversation).await?;
             if let Some(tail) = tail.filter(|tail| tail.seq > newest.seq) {

@@ -137,6 +137,8 @@ pub struct Turn {
     seed: [u8; 16],
     ids: u64,
     delivered: Delivered,
+    /// Whether an entry of this turn is stored: whoever else was given its work item is fenced off by it.
+    has_written: bool,
     waiting: Waiting,
 }
 
@@ -166,6 +168,7 @@ impl Turn {
             seed,
             ids: 0,
             delivered,
+            has_written: false,
             waiting: Waiting::Nothing,
         }
     }
@@ -271,6 +274,7 @@ impl Turn {
 
     fn appended(&mut self, then: Then) -> Effect {
         self.fresh.clear();
+        self.has_written = true;
         match then {
             Then::Resume => self.resume(),
             Then::Run(runs) => self.run(runs),

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Parser, Subcommand, ValueEnum};
 use protocol::brief::Phase;
 use protocol::event::Audience;
-use protocol::ids::{AgentName, ConversationId, InvalidId, OrchestrationName, ProcessId};
+use protocol::ids::{AgentName, ConversationId, InvalidId, OrchestrationName, ProcessId, Writer};
 
 /// AI agents that hand conversations to one another, each in its own process, over NATS.
 #[derive(Debug, Parser)]
@@ -177,12 +177,23 @@ pub struct CoordinatorArgs {
     /// An orchestration to register and watch over; may be given several times.
     #[arg(long = "manifest", value_name = "FILE", env = "BATON_MANIFEST", value_delimiter = ',', required = true)]
     pub manifests: Vec<PathBuf>,
-    /// Copies of everything that is stored: 1, or 3 or 5 on a cluster.
-    #[arg(long, env = "BATON_REPLICAS", default_value_t = 1)]
-    pub replicas: usize,
+    /// What it makes on the broker.
+    #[command(flatten)]
+    pub storage: StorageArgs,
     /// What all programs have.
     #[command(flatten)]
     pub program: ProgramArgs,
+}
+
+/// What a coordinator makes on the broker, and finds there.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct StorageArgs {
+    /// Copies of everything that is stored: 1, or 3 or 5 on a cluster.
+    #[arg(long, env = "BATON_REPLICAS", default_value_t = 1)]
+    pub replicas: usize,
+    /// The most that an orchestration's conversations may take of the disk, in bytes; without it, what the account or the disk has.
+    #[arg(long, value_name = "BYTES", env = "BATON_JOURNAL_BYTES")]
+    pub journal_bytes: Option<u64>,
 }
 
 /// See [`Command::Gateway`].
@@ -399,6 +410,13 @@ pub struct DoctorArgs {
     /// Which orchestration.
     #[command(flatten)]
     pub target: TargetArgs,
+    /// What this login is for: an agent, `client`, `gateway` or `coordinator`; by default whichever it may write as. Run it once
+    /// with each role's credentials.
+    #[arg(long)]
+    pub role: Option<Writer>,
+    /// The process that this login is permitted to be, whose name its inboxes have; by default a name of its own.
+    #[arg(long, env = "BATON_PROCESS")]
+    pub process: Option<ProcessId>,
 }
 
 /// A manifest.

@@ -30,6 +30,8 @@ pub(crate) enum Address {
         data: PathBuf,
         /// Its URL.
         url: String,
+        /// Whether it syncs what it acknowledges.
+        is_synced: bool,
     },
 }
 
@@ -54,7 +56,8 @@ pub(crate) async fn connect(address: &Address, process: &ProcessId) -> anyhow::R
 pub(crate) async fn nats(address: &Address, process: &ProcessId) -> anyhow::Result<Nats> {
     let settings = match address {
         Address::Given(given) => Settings::from_env(given.nats.as_deref(), process.clone(), |name| std::env::var(name).ok())?,
-        Address::Private(url) | Address::Dev { url, .. } => Settings::new(url, process.clone()),
+        Address::Private(url) => Settings::new(url, process.clone()),
+        Address::Dev { url, is_synced, .. } => Settings { is_synced: *is_synced, ..Settings::new(url, process.clone()) },
     };
     let connected = Nats::connect(&settings).await;
     match address {
@@ -99,7 +102,7 @@ pub(crate) fn resolve(
     let Some(data) = data else {
         return Ok((given, orchestration.context("name the orchestration with --orchestration")?));
     };
-    let running = Running::read(data)?;
-    let address = if broker.nats.is_some() { given } else { Address::Dev { data: data.to_owned(), url: running.nats } };
-    Ok((address, orchestration.unwrap_or(running.orchestration)))
+    let Running { nats: url, is_synced, orchestration: runs, .. } = Running::read(data)?;
+    let address = if broker.nats.is_some() { given } else { Address::Dev { data: data.to_owned(), url, is_synced } };
+    Ok((address, orchestration.unwrap_or(runs)))
 }

@@ -9,7 +9,7 @@ use protocol::orchestration::Orchestration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::args::{CoordinatorArgs, LogArgs, ProgramArgs};
+use crate::args::{CoordinatorArgs, LogArgs, ProgramArgs, StorageArgs};
 use crate::manifest::Followed;
 use crate::{connect, health, program};
 
@@ -23,7 +23,7 @@ pub(crate) async fn command(args: CoordinatorArgs, log: &LogArgs) -> anyhow::Res
         orchestrations.push(Served::Followed(definition.subscribe()));
         following.spawn(follow(followed, definition));
     }
-    serve(orchestrations, args.replicas, args.program, log).await
+    serve(orchestrations, args.storage, args.program, log).await
 }
 
 /// Passes on what a manifest becomes, where that can be used.
@@ -40,7 +40,7 @@ async fn follow(mut followed: Followed, definition: watch::Sender<Arc<Orchestrat
 }
 
 /// Coordinates until it is told to stop.
-pub(crate) async fn serve(orchestrations: Vec<Served>, replicas: usize, args: ProgramArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn serve(orchestrations: Vec<Served>, storage: StorageArgs, args: ProgramArgs, log: &LogArgs) -> anyhow::Result<ExitCode> {
     let process = connect::process_id_or(args.process.clone(), "coordinator")?;
     let telemetry = program::telemetry(log, "coordinator", None, process.as_str(), "info")?;
     let stop = program::stop_on_signal(args.tied)?;
@@ -49,7 +49,7 @@ pub(crate) async fn serve(orchestrations: Vec<Served>, replicas: usize, args: Pr
     };
 
     let mut config = Config::new(orchestrations);
-    config.replicas = replicas;
+    (config.replicas, config.bytes_max) = (storage.replicas, storage.journal_bytes);
     let coordinator = Coordinator::new(broker.clone(), process.clone(), config);
     let ready = coordinator.ready();
     if let Some(address) = args.health {

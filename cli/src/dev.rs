@@ -56,6 +56,7 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
         Some(http) => http,
         None => same_or_free(&args.data.join("http"))?,
     };
+    let fsync = crate::broker::Fsync::Always;
     let config = Config {
         orchestration: checked.orchestration,
         manifest: args.manifest,
@@ -63,12 +64,13 @@ pub(crate) async fn command(args: DevArgs, log: &LogArgs) -> anyhow::Result<Exit
         workers: args.workers,
         port: args.port,
         http: Some(http),
-        fsync: crate::broker::Fsync::Always,
+        fsync,
         echoes: true,
         restarts: true,
     };
     let mut system = System::start(config).await?;
-    Running { nats: system.url().to_owned(), orchestration: orchestration.clone(), http: format!("http://{http}/") }.write(&args.data)?;
+    let (nats, http, is_synced) = (system.url().to_owned(), format!("http://{http}/"), fsync == crate::broker::Fsync::Always);
+    Running { nats, orchestration: orchestration.clone(), http, is_synced }.write(&args.data)?;
     let ready = tokio::select! {
         ready = system.ready() => ready,
         () = stop.cancelled() => Ok(()),

@@ -3,6 +3,7 @@
 mod facts;
 mod gather;
 mod judge;
+mod rights;
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -25,10 +26,10 @@ struct Report {
 }
 
 pub(crate) async fn command(args: DoctorArgs, out: Output) -> anyhow::Result<ExitCode> {
-    let process = connect::process_id("doctor")?;
+    let process = connect::process_id_or(args.process, "doctor")?;
     let (address, orchestration) = connect::resolve(args.target.data.as_deref(), args.target.orchestration.clone(), &args.target.broker)?;
     let findings = match connect::nats(&address, &process).await {
-        Ok(nats) => judge::judge(&gather::gather(&nats, orchestration.clone(), process).await?),
+        Ok(nats) => judge::judge(&gather::gather(&nats, orchestration.clone(), args.role, process).await?),
         // That nobody is there, and why, is what a doctor is asked for.
         Err(error) => match error.downcast_ref::<ConnectError>() {
             Some(refused) => vec![unreachable(refused)],

@@ -15,6 +15,9 @@ pub(crate) struct Running {
     pub(crate) orchestration: OrchestrationName,
     /// The gateway's address.
     pub(crate) http: String,
+    /// Whether its broker syncs what it acknowledges: no login of it can see that.
+    #[serde(default)]
+    pub(crate) is_synced: bool,
 }
 
 impl Running {

@@ -31,7 +31,7 @@ use protocol::subject;
 use protocol::wire::Stored;
 
 pub use connect::{ConnectError, RECONNECT_DELAY_MAX};
-pub use inspect::{Backlog, DeadLetters, Difference, Found, Inspected, Server, There, User};
+pub use inspect::{Backlog, DeadLetters, Difference, Found, Inspected, Permissions, Rule, Server, There, User};
 pub use settings::{DEFAULT_URL, Login, Settings, SettingsError, Tls};
 
 use crate::{Append, Follow, FollowError, Journal, ReadError, WorkError, WorkSource};

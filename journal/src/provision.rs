@@ -83,7 +83,8 @@ pub enum ProvisionError {
     Missing(String),
     /// Something is there and differs.
     #[error(
-        "{what} exists, but its {setting} is {found} and must be {expected}: change it with the nats command, or give the orchestration another name"
+        "{what} exists, but its {setting} is {found} and must be {expected}: change it with the nats command (`nats stream edit`, \
+         `nats consumer edit`; a consumer may also be deleted: it is made anew), or give the orchestration another name"
     )]
     Differs {
         /// The stream, consumer, bucket or object store.

@@ -6,6 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use protocol::wire::Stored;
 
+/// An item that has waited so long is old, or one that has waited for the ack wait, if that is shorter.
+const OLD_AFTER: Duration = Duration::from_secs(1);
+
+/// The age at which an item is old.
+pub(crate) fn old_after(ack_wait: Duration) -> Duration {
+    ack_wait.min(OLD_AFTER)
+}
+
 /// A work item as it was delivered. Dropped unsettled, it is redelivered once the broker's ack wait has passed.
 #[derive(Debug)]
 pub struct WorkItem {
@@ -13,10 +21,21 @@ pub struct WorkItem {
     pub stored: Stored,
     /// How often the broker has delivered it, this time included.
     pub delivered: u64,
-    /// Whether it may have been delivered before without the broker counting it: it is older than the ack wait.
+    /// Whether it has waited long enough, a second or the ack wait, for its conversation to have moved on meanwhile.
     pub is_old: bool,
+    /// Whether the broker may have delivered it before without counting that: it was stored before its consumer was made, or
+    /// before this process's connection to the consumer last broke. Somebody may be working on it.
+    pub is_recounted: bool,
     /// How it is settled.
     pub settle: Box<dyn Settle>,
+}
+
+impl WorkItem {
+    /// Whether the conversation may have gone on without this item: the tail tells, and costs a read. Of a fresh item its first
+    /// append does.
+    pub const fn may_be_stale(&self) -> bool {
+        self.delivered > 1 || self.is_old || self.is_recounted
+    }
 }
 
 /// What can be told the broker about a delivered work item. All are plain sends: none waits for the broker, and none is

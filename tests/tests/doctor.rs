@@ -44,9 +44,19 @@ async fn a_healthy_dev_is_well() {
     };
     let findings = eventually("a system that is well", well).await;
     let find = |check: &str| findings.iter().find(|finding| finding["check"] == check).unwrap_or_else(|| panic!("{check}: {findings:#?}"));
-    for check in
-        ["broker", "login", "clock", "registry", "coordinators", "writes", "workers of triage", "backlog of refund", "gateways", "people"]
-    {
+    for check in [
+        "broker",
+        "login",
+        "durability",
+        "clock",
+        "registry",
+        "coordinators",
+        "writes",
+        "workers of triage",
+        "backlog of refund",
+        "gateways",
+        "people",
+    ] {
         assert_eq!(find(check)["level"], "ok", "{check}: {findings:#?}");
     }
     let shown = output(dev.command(&["doctor"]).await.env("NO_COLOR", "1")).await;

@@ -28,6 +28,8 @@ use tests::processes::eventually;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+#[path = "journal_nats/asserted.rs"]
+mod asserted;
 #[path = "journal_nats/claim.rs"]
 mod claims;
 #[path = "journal_nats/objects.rs"]
@@ -356,6 +358,34 @@ async fn a_worker_of_a_deleted_consumer_is_told_and_goes_on_when_there_is_one_ag
         }
     };
     assert_eq!((ordinal(&item.stored), item.delivered), (0, 1), "a consumer made anew begins with the oldest item");
+}
+
+/// A broker that was killed may have forgotten what it had delivered, and delivers it as if for the first time.
+#[tokio::test]
+async fn an_item_from_before_its_broker_died_says_that_its_count_may_have_begun_anew() {
+    let mut server = server().await;
+    let broker = connect(server.url()).await;
+    broker.provision(&plan()).await.unwrap();
+    let mut source = broker.work(&orchestration(), &triage()).await.unwrap();
+    append(&broker, &opening("c1")).await;
+    let first = next(&mut source, 1).await;
+    assert!(!first.may_be_stale(), "{first:?}");
+    first.settle.ack().await;
+    append(&broker, &opening("c2")).await;
+    server.kill().await.unwrap();
+    server.restart().await.unwrap();
+    let waited = loop {
+        match source.next(1).await {
+            Ok(item) if item.stored.subject.contains(".c2.") => break item,
+            // The acknowledgement may have died with it.
+            Ok(again) => assert!(again.is_recounted, "{again:?}"),
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert!(waited.delivered == 1 && waited.is_recounted, "{waited:?}");
+    append(&broker, &opening("c3")).await;
+    let fresh = next(&mut source, 1).await;
+    assert!(fresh.stored.subject.contains(".c3.") && !fresh.is_recounted, "{fresh:?}");
 }
 
 /// A process that freezes leaves its orders behind: while they stand, the broker gives it every second item.

@@ -19,9 +19,10 @@ use protocol::ids::{AgentName, EntryId, Revision, Seq, Writer};
 use protocol::manifest;
 use protocol::orchestration::Orchestration;
 use protocol::subject::{self, Class};
+use serde_json::Value as Json;
 use tests::in_process::{Programs, client, connect, replies, support, talk};
 use tests::nats::{Server, server_with};
-use tests::processes::PATIENCE;
+use tests::processes::{PATIENCE, command, output};
 use tests::sample;
 
 #[path = "permissions/probe.rs"]
@@ -230,6 +231,39 @@ async fn entries_larger_than_a_message_need_nothing_more() {
     assert_eq!(violations(&server), Vec::<String>::new());
 }
 
+/// With each role's login, and without a word of what that is for; and with one that was given to another role.
+#[tokio::test]
+async fn the_doctor_finds_every_login_as_its_role_needs_it() {
+    let server = guarded().await;
+    let programs = start(&server, support()).await;
+    let rights = async |user: &str, more: &[&str]| {
+        let mut doctor = command(&["doctor", "--orchestration", "support", "--nats", server.url(), "--output", "json"]).await;
+        doctor.args(more).env("NATS_USER", user).env("NATS_PASSWORD", password(user)).env("BATON_PROCESS", user);
+        let ended = output(&mut doctor).await;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        let report: Json = serde_json::from_slice(&ended.stdout).unwrap_or_else(|error| panic!("{user}: {error}: {said}"));
+        let findings = report["findings"].as_array().unwrap().iter();
+        let rights: Vec<&Json> = findings.filter(|finding| finding["check"].as_str().unwrap().starts_with("rights")).collect();
+        assert_eq!(rights.len(), 1, "{user}: {report:#}");
+        let text = |key: &str| rights[0][key].as_str().unwrap().to_owned();
+        (text("check"), text("level"), text("found"))
+    };
+    for user in users() {
+        let writer = match role(&user) {
+            Role::Worker(agent) => agent,
+            Role::Coordinator => "coordinator",
+            Role::Caller => "client",
+            Role::Gateway => "gateway",
+        };
+        let (check, level, found) = rights(&user, &[]).await;
+        assert_eq!((check, level.as_str()), (format!("rights of {writer}"), "ok"), "{user}: {found}");
+    }
+    let (check, level, found) = rights("triage-1", &["--role", "refund"]).await;
+    assert_eq!((check.as_str(), level.as_str()), ("rights of refund", "problem"), "{found}");
+    assert!(found.starts_with("it may not publish to baton.support.c.c.1.to."), "{found}");
+    programs.stop().await;
+}
+
 // The matrix.
 
 /// Who a user is.
@@ -359,6 +393,7 @@ fn streams(cells: &mut Cells) {
             publish(cells, format!("$JS.API.STREAM.{verb}.{stream}"), |_| false);
         }
     }
+    publish(cells, "$SYS.REQ.USER.INFO", |_| true);
     for subject in ["$KV.baton-support.current", "$KV.baton-support.lease", "baton.support.tick"] {
         publish(cells, subject, |role| role == Role::Coordinator);
     }

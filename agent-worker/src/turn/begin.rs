@@ -22,6 +22,8 @@ pub struct Delivered {
     pub item: Ordinal,
     /// How often the broker has delivered it, this time included.
     pub count: u64,
+    /// Whether that may have begun anew: of an earlier delivery nothing would be known.
+    pub is_recounted: bool,
 }
 
 /// What a work item means now.
@@ -31,6 +33,8 @@ pub enum Begin {
     Stale,
     /// It is the turn to be done, and nobody else has had it.
     Fresh,
+    /// Somebody else may be at it, of whom nothing is known: fence them off as well.
+    Uncertain,
     /// Somebody else has had it: fence them off before anything happens twice.
     Takeover,
 }
@@ -45,7 +49,11 @@ impl Begin {
             return Self::Stale;
         }
         let touched = later.clone().any(|entry| entry.head.subject.class != Class::In);
-        if delivered.count > 1 || touched { Self::Takeover } else { Self::Fresh }
+        match (delivered.count > 1 || touched, delivered.is_recounted) {
+            (true, _) => Self::Takeover,
+            (false, true) => Self::Uncertain,
+            (false, false) => Self::Fresh,
+        }
     }
 }
 
@@ -59,7 +67,7 @@ impl Turn {
             let kind = kind.to_owned();
             return self.set_aside(ordinal, kind);
         }
-        if begin == Begin::Takeover && !planted::is("skip-taken") { self.take_over() } else { self.resume() }
+        if begin == Begin::Fresh || planted::is("skip-taken") { self.resume() } else { self.take_over(begin) }
     }
 
     /// An entry of a newer version: a newer worker may know it, and until then nothing is lost. Recorded once.
@@ -75,10 +83,12 @@ impl Turn {
         self.append(draft, Then::Finish(finish))
     }
 
-    fn take_over(&mut self) -> Effect {
-        let (attempts, rested) = self.brief().map_or((0, false), |brief| (brief.attempts, brief.wait_secs.is_some()));
+    fn take_over(&mut self, begin: Begin) -> Effect {
+        let (taken, rested) = self.brief().map_or((0, false), |brief| (brief.attempts, brief.wait_secs.is_some()));
+        // The first attempt leaves nothing behind. Whether there was one is not held against a turn that nobody has taken yet.
+        let attempts = if begin == Begin::Uncertain && taken == 0 { 0 } else { taken.saturating_add(1) };
         let limit = self.orchestration.limits().attempts;
-        if !rested && attempts.saturating_add(1) >= limit {
+        if !rested && attempts >= limit {
             let detail = format!("{limit} attempts at this turn of agent {} died or were abandoned (limits.attempts)", self.agent);
             return self.end_with(Failed { code: failure::POISON.into(), detail });
         }

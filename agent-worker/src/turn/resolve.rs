@@ -194,7 +194,8 @@ impl Turn {
         }
     }
 
-    /// Runs all calls that may run, and what undoes others; those with effects only after their intent is stored.
+    /// Runs all calls that may run, and what undoes others; those with effects only after their intent is stored, and stored
+    /// by this very turn where it has stored nothing yet: of two workers with one work item and one inherited intent, one runs it.
     fn run_all(&mut self, runnable: &[OpenCall]) -> Effect {
         let id = self.next_id();
         let mut runs = Vec::with_capacity(runnable.len());
@@ -207,14 +208,20 @@ impl Turn {
                     runs.push(run(&permitted.key));
                     intended.push(permitted.clone());
                 }
-                (CallState::Withdrawn(_, known), _) => runs.push(undo(open, known)),
+                (CallState::Withdrawn(_, known), _) => {
+                    runs.push(undo(open, known));
+                    withdrawn.extend((!self.has_written).then(|| known.clone()));
+                }
                 (CallState::InDoubt(known), _) => match withdrawal(known) {
                     Some(new) => {
                         runs.push(undo(open, &new));
                         self.set_state(&open.call.id, &CallState::Withdrawn(known.clone(), new.clone()));
                         withdrawn.push(new);
                     }
-                    None => runs.push(run(&known.key)),
+                    None => {
+                        runs.push(run(&known.key));
+                        intended.extend((!self.has_written).then(|| known.clone()));
+                    }
                 },
                 (CallState::New, Judgement::Tool { effect, in_doubt, undo, .. }) => {
                     let key = idempotency_key(id, index);

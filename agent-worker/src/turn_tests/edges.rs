@@ -4,7 +4,7 @@ use protocol::event::{Event, HistoryOption, Opened};
 use protocol::manifest::{HandoffSpec, Spec};
 use serde_json::json;
 
-use super::stage::{Meanwhile, Reply, Stage, calls, check, says, says_and_calls};
+use super::stage::{Meanwhile, Reply, Stage, calls, check, counted, says, says_and_calls};
 use crate::model::ModelError;
 
 const LOOK: (&str, &str) = ("look", "{}");
@@ -74,7 +74,7 @@ fn case_58_the_same_edge_is_there_where_its_condition_holds() {
 #[test]
 fn conversations_with_the_same_edges_share_their_schemas() {
     let mut stage = Stage::of(edges(only_gold_to_refund), with_tier("silver"));
-    let turn = |stage: &mut Stage| stage.turn("triage", crate::turn::Delivered { item: 0, count: 1 }).tools().clone();
+    let turn = |stage: &mut Stage| stage.turn("triage", counted(0, 1)).tools().clone();
     let (one, other) = (turn(&mut stage), turn(&mut stage));
     assert!(std::sync::Arc::ptr_eq(&one, &other));
     assert_eq!(one.len() + 1, turn(&mut Stage::new()).len());

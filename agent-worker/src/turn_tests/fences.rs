@@ -4,7 +4,7 @@ use protocol::brief::Phase;
 use protocol::event::{Cancelled, Interrupted, Reassigned, Redispatched, Taken};
 use protocol::subject::Class;
 
-use super::stage::{Meanwhile, Reply, Stage, agent, calls, check, says, says_and_calls};
+use super::stage::{Meanwhile, Reply, Stage, agent, calls, check, counted, says, says_and_calls};
 
 const TO_REFUND: (&str, &str) = ("transfer_to_refund", "{}");
 const DONE: (&str, &str) = ("complete_task", r#"{"task_summary":"all done"}"#);
@@ -332,9 +332,9 @@ fn an_interrupted_turn_is_asked_again_with_the_message() {
 
 #[test]
 fn an_answer_to_another_effect_gives_the_turn_up() {
-    use crate::turn::{Delivered, Effect, Finish, Input};
+    use crate::turn::{Effect, Finish, Input};
     let mut stage = Stage::new();
-    let mut turn = stage.turn("triage", Delivered { item: 0, count: 1 });
+    let mut turn = stage.turn("triage", counted(0, 1));
     assert!(matches!(turn.next(Input::Start), Effect::AskModel(_)));
     assert!(matches!(turn.next(Input::Tools(Vec::new())), Effect::Finish(Finish::GiveBack { .. })));
     assert!(matches!(turn.next(Input::Model(Ok(protocol::event::Responded::default()))), Effect::Finish(Finish::GiveBack { .. })));

@@ -5,7 +5,7 @@ use protocol::event::{Event, Redispatched, Verdict, failure};
 use protocol::manifest::LimitsSpec;
 use protocol::subject::Class;
 
-use super::stage::{Meanwhile, Reply, Stage, calls, check, says};
+use super::stage::{Meanwhile, Reply, Stage, calls, check, counted, says};
 use crate::turn::{Begin, Delivered};
 
 const PAY: (&str, &str) = ("pay", "{}");
@@ -38,12 +38,15 @@ fn a_redelivered_item_is_taken_before_anything_else() {
 fn begin_is_judged_by_the_tail() {
     let mut stage = Stage::new();
     let me = "triage".parse().unwrap();
-    let begin = |stage: &Stage, item, count| Begin::of(&stage.journal, &me, Delivered { item, count });
+    let begin = |stage: &Stage, item, count| Begin::of(&stage.journal, &me, counted(item, count));
     assert_eq!(begin(&stage, 0, 1), Begin::Fresh);
     assert_eq!(begin(&stage, 0, 2), Begin::Takeover);
+    let recounted = |count| Delivered { is_recounted: true, ..counted(0, count) };
+    let of_recounted = |stage: &Stage, count| Begin::of(&stage.journal, &me, recounted(count));
+    assert_eq!((of_recounted(&stage, 1), of_recounted(&stage, 2)), (Begin::Uncertain, Begin::Takeover));
     stage.say("and one more thing");
     assert_eq!(begin(&stage, 0, 1), Begin::Fresh, "a message touches nothing");
-    assert_eq!(Begin::of(&stage.journal, &"refund".parse().unwrap(), Delivered { item: 0, count: 1 }), Begin::Stale);
+    assert_eq!(Begin::of(&stage.journal, &"refund".parse().unwrap(), counted(0, 1)), Begin::Stale);
     stage.act("triage", [calls(&[PAY]), Reply::Dies]);
     assert_eq!(begin(&stage, 0, 1), Begin::Takeover, "somebody began");
     stage.write(stage.to("triage"), "coordinator", Redispatched { turn: 0, reason: "silence".to_owned() });
@@ -57,7 +60,7 @@ fn begin_is_judged_by_the_tail() {
 fn a_stale_item_is_settled_and_forgotten() {
     let mut stage = Stage::new();
     stage.act("triage", [calls(&[TO_REFUND])]);
-    let turn = stage.turn("triage", Delivered { item: 0, count: 2 });
+    let turn = stage.turn("triage", counted(0, 2));
     check(&stage.drive(turn, []), "settled");
     stage.act("refund", [says("hello")]);
     check(&stage.act_again("refund", []), "settled");
@@ -207,7 +210,7 @@ fn two_workers_with_one_permission_run_it_once() {
     stage.act("triage", [calls(&[WIRE])]);
     stage.decide(Verdict::Approved, "");
     let item = stage.journal.tail().next - 1;
-    let second = stage.turn("triage", Delivered { item, count: 1 });
+    let second = stage.turn("triage", counted(item, 1));
     stage.act("triage", [Reply::Dies]);
     check(
         &stage.drive(second, []),
@@ -217,6 +220,41 @@ fn two_workers_with_one_permission_run_it_once() {
     ",
     );
     assert_eq!(stage.runs.len(), 1);
+}
+
+/// Of an item from before its consumer was made, or its broker died, nobody knows who has it.
+#[test]
+fn an_item_that_was_counted_anew_is_taken_before_the_model_is_asked() {
+    let mut stage = Stage::new();
+    let recounted = Delivered { is_recounted: true, ..counted(0, 1) };
+    let [first, second] = [recounted, recounted].map(|delivered| stage.turn("triage", delivered));
+    check(
+        &stage.drive(first, [says("hi")]),
+        r#"
+        note: taken by w-1
+        ask model
+        ask: responded "hi"; asked question of caller
+        settled
+    "#,
+    );
+    check(
+        &stage.drive(second, []),
+        "
+        note: taken by w-2
+        dropped
+    ",
+    );
+    assert_eq!(stage.prompts.len(), 1);
+}
+
+#[test]
+fn an_item_that_was_counted_anew_is_no_failed_attempt_until_it_was_taken() {
+    let mut stage = Stage::with(LimitsSpec { attempts: Some(2), ..LimitsSpec::default() }, true);
+    let recounted = Delivered { is_recounted: true, ..counted(0, 1) };
+    for expected in ["note: taken by w-1\nask model\ndies", "end: failed poison\nsettled"] {
+        let turn = stage.turn("triage", recounted);
+        check(&stage.drive(turn, []), expected);
+    }
 }
 
 #[test]
@@ -267,6 +305,7 @@ fn a_redispatch_continues_the_turn_and_its_intents() {
     check(
         &stage.act("triage", [says("ok")]),
         r#"
+        note: intended c1
         run put
         note: returned c1: put done
         ask model
@@ -275,6 +314,28 @@ fn a_redispatch_continues_the_turn_and_its_intents() {
     "#,
     );
     assert_eq!(stage.runs[0].key, stage.runs[1].key);
+}
+
+/// Whatever its count says, whoever has stored nothing in an epoch runs nothing in it that has effects.
+#[test]
+fn two_workers_with_one_redispatch_run_an_inherited_intent_once() {
+    for tool in ["put", "mail", "book"] {
+        let mut stage = Stage::new();
+        stage.act("triage", [calls(&[(tool, "{}")]), Reply::Dies]);
+        // What undoes a booking is begun by one that dies as well.
+        stage.act_again("triage", [Reply::Dies]);
+        stage.write(stage.to("triage"), "coordinator", Redispatched { turn: 0, reason: "silence".to_owned() });
+        let item = stage.journal.tail().next - 1;
+        let second = stage.turn("triage", counted(item, 1));
+        let before = stage.runs.len();
+        let effects = stage.act("triage", [Reply::Dies]);
+        assert!(effects[0].starts_with("note: intended c1") || effects[0].starts_with("note: withdrawn c1"), "{effects:?}");
+        assert!(effects[1].starts_with("run "), "{effects:?}");
+        let effects = stage.drive(second, []);
+        assert_eq!(effects.last().unwrap(), "dropped", "{effects:?}");
+        assert_eq!(stage.runs.len(), before + 1, "{tool}");
+        assert!(stage.runs.iter().skip(1).all(|run| run.key == stage.runs.last().unwrap().key), "{tool}: {:?}", stage.runs);
+    }
 }
 
 #[test]

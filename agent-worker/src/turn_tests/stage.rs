@@ -12,7 +12,7 @@ use protocol::event::{
     Audience, Call, Decided, Effect as Repeat, Event, InDoubt, Json, Message, Opened, Replied, RequestKind, Responded, Role, Said, Verdict,
 };
 use protocol::history::PromptMessage;
-use protocol::ids::{AgentName, EntryId, RequestId, Seq, Writer};
+use protocol::ids::{AgentName, EntryId, Ordinal, RequestId, Seq, Writer};
 use protocol::manifest::{CodeToolSpec, HandoffSpec, InDoubtSpec, LimitsSpec, ModelSpec, Spec};
 use protocol::orchestration::Orchestration;
 use protocol::subject::Class;
@@ -89,6 +89,11 @@ pub(super) fn says_and_calls(text: &str, calls: &[(&str, &str)]) -> Reply {
 
 pub(super) fn agent(name: &str) -> AgentName {
     name.parse().unwrap()
+}
+
+/// A delivery whose count is right.
+pub(super) const fn counted(item: Ordinal, count: u64) -> Delivered {
+    Delivered { item, count, is_recounted: false }
 }
 
 /// Compares effects with the lines of a text.
@@ -191,7 +196,7 @@ impl Stage {
     /// What a call of `tool` has to look like.
     pub(super) fn parameters(&self, name: &str, tool: &str) -> Json {
         let mut stage = self.clone();
-        let turn = stage.turn(name, Delivered { item: 0, count: 1 });
+        let turn = stage.turn(name, counted(0, 1));
         turn.tools().iter().find(|definition| definition.name == tool).unwrap().parameters.clone()
     }
 
@@ -274,7 +279,7 @@ impl Stage {
     fn deliver(&mut self, agent: &str, count: u64, replies: impl IntoIterator<Item = Reply>) -> Vec<String> {
         let is_work = |class: &Class| matches!(class, Class::To { .. });
         let item = self.journal.entries().iter().rev().find(|entry| is_work(&entry.head.subject.class)).unwrap().ordinal();
-        let turn = self.turn(agent, Delivered { item, count });
+        let turn = self.turn(agent, counted(item, count));
         self.drive(turn, replies)
     }
 

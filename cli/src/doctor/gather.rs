@@ -10,20 +10,26 @@ use futures::{FutureExt, StreamExt, future, stream};
 use journal::nats::Nats;
 use journal::{Bus, Plan, Store, registry};
 use protocol::brief::Phase;
-use protocol::ids::{AgentName, OrchestrationName, ProcessId, Revision};
+use protocol::ids::{AgentName, OrchestrationName, ProcessId, Revision, Writer};
+use protocol::orchestration::{Agent, Fallback, Orchestration};
 use protocol::presence::Heartbeat;
-use protocol::query::{ListQuery, Shown};
+use protocol::query::{ListQuery, Listed};
 use protocol::subject;
 use serde_json::Value as Json;
 
-use super::facts::{Agent, Facts, Seen};
+use super::facts::{self, Facts, Seen, Waiting};
 use super::judge::seen;
 
 /// How long heartbeats and answers are waited for: three heartbeats.
 const LISTEN: Duration = Duration::from_millis(800);
 
-pub(crate) async fn gather(nats: &Nats, orchestration: OrchestrationName, process: ProcessId) -> anyhow::Result<Facts> {
-    let (revision, mut names) = current(nats, &orchestration).await;
+pub(crate) async fn gather(
+    nats: &Nats,
+    orchestration: OrchestrationName,
+    role: Option<Writer>,
+    process: ProcessId,
+) -> anyhow::Result<Facts> {
+    let Current { revision, agents: mut names, edges } = current(nats, &orchestration).await;
     let client = Client::new(std::sync::Arc::new(nats.clone()), orchestration.clone(), Side::Client, process);
     names.extend(still_needed(&client, &names).await);
     let plan = Plan::new(orchestration.clone(), names.clone());
@@ -41,7 +47,7 @@ pub(crate) async fn gather(nats: &Nats, orchestration: OrchestrationName, proces
     );
     let agent = |(name, backlog): (AgentName, _)| {
         let workers = workers.values().filter(|worker| worker.agent == name).cloned().collect();
-        (name, Agent { workers, backlog })
+        (name, facts::Agent { workers, backlog })
     };
     let replicas = things.first().and_then(|thing| match &thing.found {
         journal::nats::Found::There(there) => Some(there.replicas),
@@ -50,6 +56,8 @@ pub(crate) async fn gather(nats: &Nats, orchestration: OrchestrationName, proces
     Ok(Facts {
         server: nats.server(),
         user,
+        role,
+        edges,
         doubts: nats.doubts(replicas.unwrap_or(1)).await,
         things,
         own_ms,
@@ -64,15 +72,39 @@ pub(crate) async fn gather(nats: &Nats, orchestration: OrchestrationName, proces
     })
 }
 
-async fn current(nats: &Nats, orchestration: &OrchestrationName) -> (Seen<Revision>, Vec<AgentName>) {
+/// The current definition, as far as it is looked at.
+struct Current {
+    revision: Seen<Revision>,
+    agents: Vec<AgentName>,
+    edges: BTreeSet<(AgentName, AgentName)>,
+}
+
+async fn current(nats: &Nats, orchestration: &OrchestrationName) -> Current {
     let definition = async {
         let revision = registry::current(nats, orchestration).await?;
         registry::definition(nats, orchestration, &revision).await
     };
     match definition.await {
-        Ok(definition) => (Ok(definition.revision().clone()), definition.agents().map(|agent| agent.name.clone()).collect()),
-        Err(error) => (Err(error.to_string()), Vec::new()),
+        Ok(definition) => Current {
+            revision: Ok(definition.revision().clone()),
+            agents: definition.agents().map(|agent| agent.name.clone()).collect(),
+            edges: edges(&definition),
+        },
+        Err(error) => Current { revision: Err(error.to_string()), agents: Vec::new(), edges: BTreeSet::new() },
     }
+}
+
+/// Handoffs, and the one to the agent that takes over where others cannot go on.
+fn edges(definition: &Orchestration) -> BTreeSet<(AgentName, AgentName)> {
+    let fallback = match definition.fallback() {
+        Some(Fallback::Agent(agent)) => Some(agent),
+        Some(Fallback::Human(_)) | None => None,
+    };
+    let of = |agent: &Agent| {
+        let targets = agent.handoffs.iter().map(|handoff| &handoff.to).chain(fallback);
+        targets.map(|to| (agent.name.clone(), to.clone())).collect::<Vec<_>>()
+    };
+    definition.agents().flat_map(of).collect()
 }
 
 /// Agents that the current revision does not have, and conversations on older ones still need; nobody knows them while no
@@ -113,10 +145,11 @@ async fn leader(nats: &Nats, orchestration: &OrchestrationName) -> Seen<Option<P
     Ok(lease.and_then(|lease| String::from_utf8_lossy(&lease.bytes).parse().ok()))
 }
 
-async fn waiting(client: &Client) -> Seen<(Vec<Shown>, u64)> {
+async fn waiting(client: &Client) -> Seen<Waiting> {
     let status = seen(client.status().await)?;
     let query = ListQuery { phase: Some(Phase::Waiting), ..ListQuery::default() };
-    Ok((seen(client.list(&query).await)?.conversations, status.now_ms))
+    let Listed { conversations: shown, total } = seen(client.list(&query).await)?;
+    Ok(Waiting { shown, total, now_ms: status.now_ms })
 }
 
 fn now_ms() -> u64 {

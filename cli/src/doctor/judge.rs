@@ -1,11 +1,12 @@
 //! What a deployment's facts mean, and what to do about them. Pure: facts in, findings out.
 
 use journal::nats::{Backlog, Found, Inspected, There};
-use protocol::ids::AgentName;
+use protocol::ids::{AgentName, Writer};
 use protocol::presence::Heartbeat;
 use serde::Serialize;
 
-use super::facts::{Agent, Facts, Seen};
+use super::facts::{Agent, Facts, Seen, Waiting};
+use super::rights::Rights;
 
 /// A difference between clocks that is worth a word. Nothing is decided by a process's own clock: only logs and traces suffer.
 const CLOCK_MILLIS_MAX: u64 = 2_000;
@@ -63,6 +64,7 @@ impl Finding {
 /// Everything there is to say, in the order in which to look at it: what a later thing needs comes first.
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![server(facts), user(facts)];
+    findings.extend(rights(facts));
     findings.extend(durability(facts));
     findings.extend(clock(facts));
     findings.extend(facts.things.iter().map(|thing| stored(facts, thing)));
@@ -98,10 +100,28 @@ fn user(facts: &Facts) -> Finding {
         None => Finding::warning("login", "the server does not say what this login may do", "allow it to publish to $SYS.REQ.USER.INFO"),
         Some(user) => {
             let name = if user.name.is_empty() { "nobody in particular" } else { &user.name };
-            let rights = if user.is_restricted { "with restricted permissions: what it may not see is said below" } else { "unrestricted" };
+            let is_restricted = user.permissions.is_some();
+            let rights = if is_restricted { "with restricted permissions: what it may not see is said below" } else { "unrestricted" };
             Finding::ok("login", format!("as {name} of account {}, {rights}", user.account))
         }
     }
+}
+
+fn rights(facts: &Facts) -> Vec<Finding> {
+    let (orchestration, agents) = (&facts.orchestration, facts.agents.keys().cloned().collect());
+    match facts.user.as_ref().map(|user| &user.permissions) {
+        Some(Some(permissions)) => {
+            Rights { orchestration, agents: &agents, edges: &facts.edges, permissions }.findings(facts.role.as_ref())
+        }
+        Some(None) => facts.role.iter().map(unguarded).collect(),
+        // That this cannot be seen is said of the login already.
+        None => Vec::new(),
+    }
+}
+
+fn unguarded(role: &Writer) -> Finding {
+    let to_do = "give the server permissions, as deploy/nats/permissions.conf does: whoever has this login can read and write everything";
+    Finding::warning(format!("rights of {role}"), "it may do everything", to_do)
 }
 
 fn durability(facts: &Facts) -> Vec<Finding> {
@@ -278,14 +298,15 @@ fn gateways(facts: &Facts) -> Finding {
 }
 
 fn people(facts: &Facts) -> Finding {
-    let (waiting, now_ms) = match &facts.waiting {
-        Ok((waiting, now_ms)) => (waiting, *now_ms),
+    let Waiting { shown, total, now_ms } = match &facts.waiting {
+        Ok(waiting) => waiting,
         Err(why) => return Finding::warning("people", why, "the coordinator knows who waits: see to it first"),
     };
-    let is_overdue = |due_ms: &u64| due_ms.saturating_add(OVERDUE_MILLIS_MAX) < now_ms;
-    let overdue = waiting.iter().filter(|shown| shown.due.iter().any(|(_, due_ms)| is_overdue(due_ms)));
+    let is_overdue = |due_ms: &u64| due_ms.saturating_add(OVERDUE_MILLIS_MAX) < *now_ms;
+    let overdue = shown.iter().filter(|shown| shown.due.iter().any(|(_, due_ms)| is_overdue(due_ms)));
     let overdue: Vec<&str> = overdue.map(|shown| shown.conversation.as_str()).collect();
-    let found = format!("{} conversations wait for somebody", waiting.len());
+    let looked_at = if shown.len() < *total { format!(", of which the {} newest were looked at", shown.len()) } else { String::new() };
+    let found = format!("{total} conversations wait for somebody{looked_at}");
     match overdue.as_slice() {
         [] => Finding::ok("people", found),
         [first, ..] => {

@@ -1,6 +1,6 @@
 //! One fact is wrong at a time: it is named, and nothing else is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use journal::nats::{DeadLetters, Difference, Server, User};
 use protocol::ids::{OrchestrationName, Revision};
@@ -41,7 +41,9 @@ fn well() -> Facts {
         agents: BTreeMap::from([agent("refund"), agent("triage")]),
         coordinators: Ok(vec!["coordinator-1".parse().unwrap()]),
         leader: Ok(Some("coordinator-1".parse().unwrap())),
-        waiting: Ok((Vec::new(), NOW_MS)),
+        role: None,
+        edges: BTreeSet::new(),
+        waiting: Ok(Waiting { now_ms: NOW_MS, ..Waiting::default() }),
         gateways: Ok(vec!["gateway-1".parse().unwrap()]),
         dead_letters: Ok(Vec::new()),
     }
@@ -166,7 +168,11 @@ fn a_deadline_that_nobody_acted_on() {
         }))
         .unwrap()
     };
-    assert_eq!(told(|facts| facts.waiting = Ok((vec![shown(NOW_MS + 1)], NOW_MS))), [""; 0]);
+    let waiting = |shown: Vec<_>, total| Ok(Waiting { shown, total, now_ms: NOW_MS });
+    assert_eq!(told(|facts| facts.waiting = waiting(vec![shown(NOW_MS + 1)], 1)), [""; 0]);
     let overdue = "problem people: 1 conversations wait for somebody, 1 of them past their deadline, c1 among them";
-    assert_eq!(told(|facts| facts.waiting = Ok((vec![shown(NOW_MS - 60_000)], NOW_MS))), [overdue]);
+    assert_eq!(told(|facts| facts.waiting = waiting(vec![shown(NOW_MS - 60_000)], 1)), [overdue]);
+    let some = "problem people: 900 conversations wait for somebody, of which the 1 newest were looked at, 1 of them past their deadline, c1 \
+        among them";
+    assert_eq!(told(|facts| facts.waiting = waiting(vec![shown(NOW_MS - 60_000)], 900)), [some]);
 }

@@ -9,7 +9,7 @@ use protocol::orchestration::Orchestration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Place, Runtime};
-use crate::args::{BrokerArgs, LogArgs, ProgramArgs, ServedAgent, WorkerArgs};
+use crate::args::{BrokerArgs, LogArgs, ProgramArgs, ServedAgent, StorageArgs, WorkerArgs};
 use crate::broker::signal::terminate;
 use crate::connect::process_id;
 use crate::{coordinator as coordinator_program, output, program, worker};
@@ -46,9 +46,8 @@ enum Form {
     },
     /// Registers the definition and watches over its conversations, until it is told to stop.
     Coordinator {
-        /// Copies of everything that is stored: 1, or 3 or 5 on a cluster.
-        #[arg(long, env = "BATON_REPLICAS", default_value_t = 1)]
-        replicas: usize,
+        #[command(flatten)]
+        storage: StorageArgs,
         #[command(flatten)]
         program: ProgramArgs,
     },
@@ -84,9 +83,9 @@ impl Runtime {
                 worker::command(args, functions, &log).await?;
                 Ok(None)
             }
-            Some(Form::Coordinator { replicas, program }) => {
+            Some(Form::Coordinator { storage, program }) => {
                 let served = vec![Served::Definition(Box::new(orchestration))];
-                coordinator_program::serve(served, replicas, program, &log).await?;
+                coordinator_program::serve(served, storage, program, &log).await?;
                 Ok(None)
             }
             Some(Form::Invoke { broker }) => {

@@ -264,23 +264,59 @@ pub async fn no_more_is_in_flight_than_the_plan_allows(broker: Shared) {
     assert_eq!(in_flight(&broker).await, 2);
 }
 
-/// A recreated consumer counts from one again: the item's age tells that it may have been delivered before.
-pub async fn an_item_older_than_the_ack_wait_says_so(broker: Shared) {
-    let broker = provisioned(broker, SHORT).await;
-    openings(&broker, 1).await;
-    let stored = Chat::unopened(&broker, "c0").tail().await.unwrap();
-    let old = stored.time_ms + u64::try_from(SHORT.as_millis()).unwrap() + 100;
+/// Passes time until the newest item is older than `age`, and takes it.
+async fn take_at(broker: &Shared, age: Duration) -> WorkItem {
+    openings(broker, 1).await;
+    let stored = Chat::unopened(broker, "c0").tail().await.unwrap();
+    let old = stored.time_ms + u64::try_from(age.as_millis()).unwrap() + 100;
     until("the item is old", async || (broker.tick(&orchestration()).await.unwrap() > old).then_some(())).await;
-    let item = take(&mut source(&broker, "triage").await, 1).await;
-    assert_eq!((item.delivered, item.is_old), (1, true));
+    take(&mut source(broker, "triage").await, 1).await
+}
 
-    let patient = Plan { orchestration: "patient".parse().unwrap(), ..plan(LONG) };
-    broker.provision(&patient).await.unwrap();
-    let mut chat = Chat::unopened_in(&broker, patient.orchestration.clone(), "c0");
+/// Its process may have died with it, and the broker with its count.
+pub async fn an_item_older_than_the_ack_wait_says_so(broker: Shared) {
+    let half = SHORT / 2;
+    let broker = provisioned(broker, half).await;
+    let item = take_at(&broker, half).await;
+    assert_eq!((item.delivered, item.is_old, item.is_recounted), (1, true, false));
+    assert!(item.may_be_stale());
+}
+
+/// Longer than a person takes to call it off, however patient the broker is.
+pub async fn an_item_that_has_waited_for_a_second_says_so(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let item = take_at(&broker, Duration::from_secs(1)).await;
+    assert_eq!((item.delivered, item.is_old, item.is_recounted), (1, true, false));
+
+    let mut triage = source(&broker, "triage").await;
+    let mut chat = Chat::unopened(&broker, "c1");
     chat.append(chat.opening()).await;
-    let mut fresh = broker.work(&patient.orchestration, &agent("triage")).await.unwrap();
-    let item = take(&mut fresh, 1).await;
-    assert_eq!((item.delivered, item.is_old), (1, false));
+    let item = take(&mut triage, 1).await;
+    assert_eq!((item.delivered, item.is_old, item.is_recounted), (1, false, false));
+    assert!(!item.may_be_stale(), "nothing is read for it");
+}
+
+/// It counts from one again, also for those who had a source of the old one.
+pub async fn a_consumer_made_anew_says_what_another_may_have_delivered(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let mut present = source(&broker, "triage").await;
+    let items = openings(&broker, 2).await;
+    let held = take(&mut present, 1).await;
+    assert_eq!((held.delivered, held.is_recounted), (1, false));
+    assert!(broker.retire(&orchestration(), &agent("triage")).await.unwrap());
+    broker.provision(&plan(LONG)).await.unwrap();
+    let mut late = source(&broker, "triage").await;
+    let again = take(&mut late, 1).await;
+    assert_is(&again, &items[0], 1);
+    assert!(again.is_recounted && again.may_be_stale());
+    let next = until("the other item", async || present.next(1).await.ok()).await;
+    assert_is(&next, &items[1], 1);
+    assert!(next.is_recounted);
+    let mut chat = Chat::unopened(&broker, "new");
+    let opened = chat.append(chat.opening()).await;
+    let new = until("a new item", async || present.next(1).await.ok()).await;
+    assert_is(&new, &opened, 1);
+    assert!(!new.may_be_stale(), "nobody else can have it");
 }
 
 /// Work appended before the agent's consumer was made waits for it.

@@ -21,6 +21,7 @@ pub(super) type SourceId = u64;
 pub(super) struct Handed {
     pub(super) stored: Stored,
     pub(super) delivered: u64,
+    pub(super) is_recounted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +44,8 @@ pub(super) struct Consumer {
     pub(super) ack_pending_max: u64,
     /// Rung when an inbox got something, or a due time moved.
     pub(super) changed: Arc<Notify>,
+    /// The stream's last sequence when this consumer was made: what is not above may be another one's work.
+    made_after: Seq,
     /// The first sequence that has not been looked at.
     next: Seq,
     last_delivered: Seq,
@@ -56,9 +59,10 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub(super) fn new(agent: AgentName, ack_wait: Duration, ack_pending_max: u64) -> Self {
+    pub(super) fn new(agent: AgentName, ack_wait: Duration, ack_pending_max: u64, made_after: Seq) -> Self {
         Self {
             agent,
+            made_after,
             ack_wait,
             ack_pending_max,
             changed: Arc::default(),
@@ -143,7 +147,7 @@ impl Consumer {
         self.schedule(seq, now + self.ack_wait);
         let pending = self.pending.entry(seq).or_default();
         pending.delivered += 1;
-        let handed = Handed { stored, delivered: pending.delivered };
+        let handed = Handed { stored, delivered: pending.delivered, is_recounted: seq <= self.made_after };
         self.inboxes.entry(pull.source).or_default().push_back(handed);
         pull.open -= 1;
         if pull.open > 0 {

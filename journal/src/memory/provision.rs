@@ -67,7 +67,8 @@ impl Memory {
                 same(&what, "max_ack_pending", &consumer.ack_pending_max.min(plan.ack_pending_max), &plan.ack_pending_max)?;
             } else {
                 create(what)?;
-                stream.consumers.insert(agent.clone(), Consumer::new(agent.clone(), plan.ack_wait, plan.ack_pending_max));
+                let consumer = Consumer::new(agent.clone(), plan.ack_wait, plan.ack_pending_max, stream.log.last());
+                stream.consumers.insert(agent.clone(), consumer);
             }
         }
         let warnings = vec!["this broker is memory: nothing survives its process".to_owned()];

@@ -12,6 +12,7 @@ use super::Memory;
 use super::consumer::{Consumer, Handed, SourceId};
 use super::faults::{Chance, Fault};
 use super::log::Log;
+use crate::work::old_after;
 use crate::{Settle, WorkError, WorkItem, WorkSource};
 
 /// Whose work items.
@@ -62,10 +63,10 @@ impl Source {
         self.place.with_consumer(|consumer, log, chance| {
             consumer.pull(self.id, free);
             consumer.pump(log, Instant::now(), chance);
-            if let Some(Handed { stored, delivered }) = consumer.take(self.id) {
-                let is_old = Duration::from_millis(now_ms.saturating_sub(stored.time_ms)) > consumer.ack_wait;
+            if let Some(Handed { stored, delivered, is_recounted }) = consumer.take(self.id) {
+                let is_old = Duration::from_millis(now_ms.saturating_sub(stored.time_ms)) > old_after(consumer.ack_wait);
                 let settle = Box::new(Settlement { place: self.place.clone(), seq: stored.seq });
-                return Found::Item(WorkItem { stored, delivered, is_old, settle });
+                return Found::Item(WorkItem { stored, delivered, is_old, is_recounted, settle });
             }
             Found::Nothing { changed: consumer.changed.clone().notified_owned(), due: consumer.next_due() }
         })

@@ -36,8 +36,50 @@ pub struct User {
     pub name: String,
     /// Its account.
     pub account: String,
-    /// Whether anything is forbidden to it.
-    pub is_restricted: bool,
+    /// What it may do; none where nothing is forbidden to it.
+    pub permissions: Option<Permissions>,
+}
+
+/// What a login may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Permissions {
+    /// Where it may publish to.
+    #[serde(default)]
+    pub publish: Rule,
+    /// Where it may listen.
+    #[serde(default)]
+    pub subscribe: Rule,
+}
+
+/// Subjects that are permitted, and subjects that are not, with wildcards.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct Rule {
+    /// Only these, where there are any.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// And none of these.
+    #[serde(default)]
+    pub deny: Vec<String>,
+}
+
+impl Rule {
+    /// Whether the server permits `subject`, which may hold wildcards where something listens.
+    pub fn permits(&self, subject: &str) -> bool {
+        let any = |rules: &[String]| rules.iter().any(|rule| covers(rule, subject));
+        (self.allow.is_empty() || any(&self.allow)) && !any(&self.deny)
+    }
+}
+
+/// Whether every subject of `subject` is one of `rule`.
+fn covers(rule: &str, subject: &str) -> bool {
+    let (mut rule, mut subject) = (rule.split('.'), subject.split('.'));
+    loop {
+        match (rule.next(), subject.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(expected), Some(token)) if expected == token || (expected == "*" && token != ">") => {}
+            _ => return false,
+        }
+    }
 }
 
 /// A stream, bucket, object store or consumer that an orchestration needs.
@@ -164,8 +206,10 @@ impl Nats {
         let answer = self.link.request("$SYS.REQ.USER.INFO", None, bytes::Bytes::new(), TRY_AT_MOST).await.ok()?;
         let answer: Json = serde_json::from_slice(&answer.payload).ok()?;
         let text = |key: &str| answer.pointer(key).and_then(Json::as_str).unwrap_or_default().to_owned();
-        let is_restricted = answer.pointer("/data/permissions").is_some_and(|permissions| !permissions.is_null());
-        Some(User { name: text("/data/user"), account: text("/data/account"), is_restricted })
+        let permissions = answer.pointer("/data/permissions").filter(|permissions| !permissions.is_null());
+        // Of a login whose permissions cannot be read nothing is said.
+        let permissions = permissions.map(Permissions::deserialize).transpose().ok()?;
+        Some(User { name: text("/data/user"), account: text("/data/account"), permissions })
     }
 
     /// Everything that a plan asks for, the journal first, each beside what it must be.
@@ -251,4 +295,33 @@ fn there(thing: &Thing, info: Info) -> There {
 pub(super) fn broker_ms(text: &str) -> Option<u64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     u64::try_from(time.unix_timestamp_nanos() / 1_000_000).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_permits_what_the_server_permits() {
+        let rule = |allow: &[&str], deny: &[&str]| Rule {
+            allow: allow.iter().map(ToString::to_string).collect(),
+            deny: deny.iter().map(ToString::to_string).collect(),
+        };
+        for (rule, subject, permitted) in [
+            (rule(&[], &[]), "a.b", true),
+            (rule(&["a.*"], &[]), "a.b", true),
+            (rule(&["a.*"], &[]), "a.b.c", false),
+            (rule(&["a.*"], &[]), "a.*", true),
+            (rule(&["a.*"], &[]), "a.>", false),
+            (rule(&["a.>"], &[]), "a.b.*", true),
+            (rule(&["a.>"], &[]), "a.>", true),
+            (rule(&["a.>"], &[]), "a", false),
+            (rule(&["a.b"], &[]), "a.*", false),
+            (rule(&["a.>"], &["a.b.>"]), "a.b.c", false),
+            (rule(&[], &["a.b"]), "a.c", true),
+            (rule(&[], &["a.b"]), "a.b", false),
+        ] {
+            assert_eq!(rule.permits(subject), permitted, "{rule:?} {subject}");
+        }
+    }
 }

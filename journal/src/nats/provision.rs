@@ -29,8 +29,9 @@ const WAITING_MAX: i64 = 8_192;
 /// How long servers that can be asked for their configuration are waited for.
 const SERVERS_AT_MOST: Duration = Duration::from_millis(300);
 
-/// Settings that must be equal.
-const STREAM_SETTINGS: [&str; 13] = [
+/// Settings that must be equal; those that Baton leaves alone must be off. Of the latter each breaks a promise by itself: what is
+/// not acknowledged, or acknowledged before it is written, what is changed on its way in, what comes from elsewhere.
+const STREAM_SETTINGS: [&str; 20] = [
     "subjects",
     "retention",
     "discard",
@@ -44,15 +45,43 @@ const STREAM_SETTINGS: [&str; 13] = [
     "deny_delete",
     "deny_purge",
     "sealed",
+    "no_ack",
+    "persist_mode",
+    "mirror",
+    "sources",
+    "subject_transform",
+    "discard_new_per_subject",
+    "allow_msg_counter",
 ];
-const CONSUMER_SETTINGS: [&str; 8] =
-    ["filter_subject", "ack_policy", "ack_wait", "deliver_policy", "max_deliver", "replay_policy", "headers_only", "deliver_subject"];
+/// Likewise: a consumer that forgets, vanishes when it is idle, pauses, or takes no orders of the size of a worker's.
+const CONSUMER_SETTINGS: [&str; 17] = [
+    "filter_subject",
+    "filter_subjects",
+    "ack_policy",
+    "ack_wait",
+    "backoff",
+    "deliver_policy",
+    "max_deliver",
+    "replay_policy",
+    "headers_only",
+    "deliver_subject",
+    "inactive_threshold",
+    "pause_until",
+    "mem_storage",
+    "num_replicas",
+    "max_batch",
+    "max_expires",
+    "max_bytes",
+];
 
 /// Settings of a stream that may be larger; a negative number is "without limit".
 const STREAM_FLOORS: [&str; 2] = ["num_replicas", "max_msg_size"];
 
 /// Settings of a consumer that may be larger, likewise.
 const CONSUMER_FLOORS: [&str; 1] = ["max_ack_pending"];
+
+/// Settings of a stream that must not be without limit, where Baton sets one.
+const STREAM_BOUNDS: [&str; 1] = ["max_msg_size"];
 
 /// The one setting that is compared only where the plan says something.
 const BYTES_MAX: &str = "max_bytes";
@@ -201,6 +230,7 @@ pub(super) struct Thing {
     body: Json,
     equal: Vec<&'static str>,
     at_least: &'static [&'static str],
+    bounded: Vec<&'static str>,
 }
 
 /// Everything that a plan asks for, the journal first.
@@ -224,6 +254,7 @@ impl Thing {
         let json = to_json(config)?;
         let mut equal = STREAM_SETTINGS.to_vec();
         equal.extend((config.max_bytes >= 0).then_some(BYTES_MAX));
+        let bounded = STREAM_BOUNDS.into_iter().filter(|setting| is_limited(json.get(setting))).collect();
         Ok(Self {
             what: format!("{what} {name}"),
             info: format!("STREAM.INFO.{name}"),
@@ -232,6 +263,7 @@ impl Thing {
             config: json,
             equal,
             at_least: &STREAM_FLOORS,
+            bounded,
         })
     }
 
@@ -247,6 +279,7 @@ impl Thing {
             config: json,
             equal: CONSUMER_SETTINGS.to_vec(),
             at_least: &CONSUMER_FLOORS,
+            bounded: Vec::new(),
         })
     }
 
@@ -261,7 +294,9 @@ impl Thing {
             let (found, expected) = pair(setting);
             limit(found) < limit(expected)
         };
+        let is_unbounded = |setting: &&&str| !is_limited(found.get(setting));
         let different = self.equal.iter().filter(differs).chain(self.at_least.iter().filter(is_below));
+        let different = different.chain(self.bounded.iter().filter(is_unbounded));
         let difference = |setting: &&'static str| {
             let (found, expected) = pair(setting);
             Difference { setting, found: shown(setting, found), expected: shown(setting, expected) }
@@ -282,10 +317,11 @@ fn to_json(config: &impl Serialize) -> Result<Json, ProvisionError> {
 
 /// The broker leaves out what is off.
 fn is_equal(found: Option<&Json>, expected: Option<&Json>) -> bool {
-    let is_off = |value: Option<&Json>| {
-        value.is_none_or(|value| value.is_null() || value == &json!(false) || value == &json!("") || value == &json!(0))
-    };
     found == expected || (is_off(found) && is_off(expected))
+}
+
+fn is_off(value: Option<&Json>) -> bool {
+    value.is_none_or(|value| [json!(null), json!(false), json!(""), json!(0), json!([])].contains(value))
 }
 
 fn limit(value: Option<&Json>) -> i64 {
@@ -293,12 +329,18 @@ fn limit(value: Option<&Json>) -> i64 {
     if number < 0 { i64::MAX } else { number }
 }
 
+fn is_limited(value: Option<&Json>) -> bool {
+    limit(value) < i64::MAX
+}
+
 fn shown(setting: &str, value: Option<&Json>) -> String {
-    match value {
-        None | Some(Json::Null) => "not set".to_owned(),
+    match value.filter(|value| !is_off(Some(value))) {
+        None => "not set".to_owned(),
         Some(Json::String(text)) => text.clone(),
         Some(value) => match value.as_u64() {
-            Some(nanos) if ["ack_wait", "max_age"].contains(&setting) => format!("{:?}", Duration::from_nanos(nanos)),
+            Some(nanos) if ["ack_wait", "max_age", "inactive_threshold", "max_expires"].contains(&setting) => {
+                format!("{:?}", Duration::from_nanos(nanos))
+            }
             _ => value.to_string(),
         },
     }
@@ -309,7 +351,7 @@ impl Nats {
         version::check(&self.link.server().version)?;
         let things = things(plan)?;
         let mut provisioned = Provisioned::default();
-        let mut replicas = None;
+        let mut journal = None;
         for thing in &things {
             let found = match self.link.config_of(thing).await? {
                 Some(found) => found,
@@ -323,9 +365,12 @@ impl Nats {
                 return Err(difference);
             }
             // The journal is the first.
-            replicas = replicas.or_else(|| found.get("num_replicas").and_then(Json::as_u64));
+            journal.get_or_insert(found);
         }
-        (provisioned.is_durable, provisioned.warnings) = self.durability(replicas.unwrap_or(1)).await;
+        let setting = |name: &str| journal.as_ref().and_then(|journal| journal.get(name));
+        let replicas = setting("num_replicas").and_then(Json::as_u64).unwrap_or(1);
+        (provisioned.is_durable, provisioned.warnings) = self.durability(replicas).await;
+        provisioned.warnings.extend((!is_limited(setting(BYTES_MAX))).then(|| unbounded(&plan.orchestration)));
         Ok(provisioned)
     }
 
@@ -356,6 +401,15 @@ impl Nats {
         });
         synced.reduce(|all, one| all && one)
     }
+}
+
+/// What to say of a journal that may grow for ever.
+fn unbounded(orchestration: &OrchestrationName) -> String {
+    format!(
+        "nothing but the account or the disk limits the journal, and a full disk takes JetStream out of service until its server is started \
+         again. `nats stream edit {} --max-bytes …`, or let the coordinator make it with BATON_JOURNAL_BYTES: a full journal refuses honestly.",
+        subject::stream(orchestration)
+    )
 }
 
 impl Link {
@@ -442,6 +496,20 @@ mod tests {
         assert_eq!(thing.difference(&found), None, "the plan says nothing of bytes");
         found["num_replicas"] = json!(1);
         assert!(matches!(thing.difference(&found), Some(ProvisionError::Differs { setting: "num_replicas", .. })));
+    }
+
+    #[test]
+    fn a_message_of_a_journal_has_a_largest_size_and_one_of_the_clock_has_none() {
+        let plan = plan();
+        let thing = Thing::stream("stream", &journal(&plan)).unwrap();
+        let mut found = thing.config.clone();
+        for (size, differs) in [(-1, true), (1_048_575, true), (1_048_576, false), (8_388_608, false)] {
+            found["max_msg_size"] = json!(size);
+            let text = thing.difference(&found).map(|difference| difference.to_string()).unwrap_or_default();
+            assert_eq!(text.contains(&format!("its max_msg_size is {size} and must be 1048576")), differs, "{text}");
+        }
+        let clock = Thing::stream("stream", &tick(&plan)).unwrap();
+        assert_eq!(clock.difference(&clock.config), None);
     }
 
     #[test]

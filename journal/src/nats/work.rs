@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_nats::Message;
 use async_trait::async_trait;
@@ -16,10 +16,12 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::message::delivered;
+use super::inspect::broker_ms;
+use super::message::{Token, delivered};
 use super::pull::{Pull, Pulled, Void};
 use super::request::{Link, SharedLink, code};
 use crate::claim::claimed;
+use crate::work::old_after;
 use crate::{ReadError, Settle, WorkError, WorkItem, WorkSource};
 
 /// How long a slot that became free waits for others: many slots then cost one order. A turn of a model takes a
@@ -42,9 +44,8 @@ pub(super) async fn work(
     agent: &AgentName,
 ) -> Result<Box<dyn WorkSource>, WorkError> {
     let (stream, consumer) = (subject::stream(orchestration), subject::consumer(agent));
-    let ack_wait = ack_wait(link, &stream, &consumer).await?;
+    let known = known(link, &stream, &consumer).await?;
     let pull = Pull::new(link, &stream, &consumer).await?;
-    let ages = Ages { ack_wait_ms: i64::try_from(ack_wait.as_millis()).unwrap_or(i64::MAX), freshest_ms: None };
     Ok(Box::new(Source {
         link: link.clone(),
         orchestration: orchestration.clone(),
@@ -55,16 +56,26 @@ pub(super) async fn work(
         redeeming: FuturesUnordered::new(),
         unredeemed: Vec::new(),
         orders: Orders::default(),
-        ages,
+        pasts: Pasts::new(&known, Instant::now()),
         trouble: None,
     }))
 }
 
-/// The consumer's ack wait; asked once, and again only when orders come to nothing: it tells whether there is a consumer.
-async fn ack_wait(link: &SharedLink, stream: &str, consumer: &str) -> Result<Duration, WorkError> {
+/// What is known of a consumer from the start.
+struct Known {
+    ack_wait: Duration,
+    /// When it was made, and when it said so, by the broker's clock.
+    created_ms: u64,
+    now_ms: u64,
+}
+
+/// Asked once, and again only when orders come to nothing: it tells whether there is a consumer.
+async fn known(link: &SharedLink, stream: &str, consumer: &str) -> Result<Known, WorkError> {
     #[derive(Deserialize)]
     struct Info {
         config: Config,
+        created: String,
+        ts: String,
     }
     #[derive(Deserialize)]
     struct Config {
@@ -72,7 +83,11 @@ async fn ack_wait(link: &SharedLink, stream: &str, consumer: &str) -> Result<Dur
         ack_wait: u64,
     }
     match link.api::<Info>(&format!("CONSUMER.INFO.{stream}.{consumer}"), &json!({})).await {
-        Ok(info) => Ok(Duration::from_nanos(info.config.ack_wait)),
+        Ok(info) => {
+            let time = |text: &str| broker_ms(text).ok_or_else(|| WorkError::Refused(format!("{text:?} is no time")));
+            let ack_wait = Duration::from_nanos(info.config.ack_wait);
+            Ok(Known { ack_wait, created_ms: time(&info.created)?, now_ms: time(&info.ts)? })
+        }
         Err(failure) if failure.is(code::CONSUMER_NOT_FOUND) || failure.is(code::STREAM_NOT_FOUND) => {
             Err(WorkError::NoConsumer { stream: stream.to_owned(), consumer: consumer.to_owned() })
         }
@@ -93,7 +108,7 @@ struct Source {
     /// Where these are settled.
     unredeemed: Vec<String>,
     orders: Orders,
-    ages: Ages,
+    pasts: Pasts,
     /// Why the orders are void, until new ones can be placed.
     trouble: Option<Trouble>,
 }
@@ -188,12 +203,13 @@ impl Source {
         sleep_until(retry_at).await;
         let asked = match void {
             Void::Lost(_) => Ok(()),
-            Void::NoResponders | Void::Deleted => ack_wait(&self.link, &self.stream, &self.consumer).await.map(drop),
+            Void::NoResponders | Void::Deleted => known(&self.link, &self.stream, &self.consumer).await.map(drop),
             Void::Refused(why) => Err(WorkError::Refused(why)),
         };
         let fresh = Pull::new(&self.link, &self.stream, &self.consumer).await?;
         self.kept.extend(self.pull.arrived());
         self.pull = fresh;
+        self.pasts.count_anew(Instant::now());
         self.trouble = asked.is_err().then(|| Trouble { void: Void::NoResponders, retry_at: Instant::now() + RETRY_AFTER });
         asked
     }
@@ -212,9 +228,9 @@ impl Source {
             tracing::warn!(consumer = self.consumer, "something was delivered that is no delivery of a consumer");
             return None;
         };
-        let is_old = self.ages.is_old(stored.time_ms, now_ms());
+        let Past { is_old, is_recounted } = self.pasts.of(token, Instant::now());
         let settle = Box::new(Ack { link: self.link.clone(), reply: reply.clone() });
-        Some((WorkItem { stored, delivered: token.delivered, is_old, settle }, reply))
+        Some((WorkItem { stored, delivered: token.delivered, is_old, is_recounted, settle }, reply))
     }
 }
 
@@ -277,28 +293,55 @@ impl Orders {
     }
 }
 
-/// Whether an item is older than the ack wait, as far as a process without the broker's clock can tell: by its own clock,
-/// or compared with the freshest item it has seen, whichever says so. Nothing depends on it but one read: wrongly old
-/// costs that read, wrongly young leads to work on a stale item, whose first append the fence then refuses.
+/// What may have become of an item before it was delivered here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Past {
+    is_old: bool,
+    is_recounted: bool,
+}
+
+/// Judges items by the broker's clock, as far as a process can know it without asking for each. The fence makes good what is
+/// judged wrongly: wrongly old costs a read and wrongly recounted an entry, the opposite a model call that nobody needs.
 #[derive(Debug)]
-struct Ages {
-    ack_wait_ms: i64,
-    /// The smallest age seen: the difference of the clocks plus the time of one delivery.
-    freshest_ms: Option<i64>,
+struct Pasts {
+    old_after_ms: i64,
+    /// The broker's time at an instant of this process's.
+    clock: (u64, Instant),
+    /// The smallest age seen, which is below zero where the clock of the server that stores is ahead of the one that was asked.
+    freshest_ms: i64,
+    /// An item that was stored by then may have been delivered before, whatever its count says: the consumer was made
+    /// then, or orders to it were void, as they are when its broker has died and may have forgotten what it delivered.
+    anew_ms: u64,
+    /// The newest delivery's number in the consumer.
+    number: u64,
 }
 
-impl Ages {
-    fn is_old(&mut self, stored_ms: u64, now_ms: u64) -> bool {
-        let age = i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_sub(i64::try_from(stored_ms).unwrap_or(i64::MAX));
-        let freshest = age.min(self.freshest_ms.unwrap_or(age));
-        self.freshest_ms = Some(freshest);
-        age > self.ack_wait_ms || age.saturating_sub(freshest) > self.ack_wait_ms
+impl Pasts {
+    fn new(known: &Known, now: Instant) -> Self {
+        let old_after_ms = i64::try_from(old_after(known.ack_wait).as_millis()).unwrap_or(i64::MAX);
+        Self { old_after_ms, clock: (known.now_ms, now), freshest_ms: 0, anew_ms: known.created_ms, number: 0 }
     }
-}
 
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    fn broker_ms(&self, now: Instant) -> u64 {
+        let (then_ms, then) = self.clock;
+        then_ms.saturating_add(u64::try_from((now - then).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// From now on nothing is known of the deliveries of what is stored by now.
+    fn count_anew(&mut self, now: Instant) {
+        (self.anew_ms, self.number) = (self.broker_ms(now), 0);
+    }
+
+    fn of(&mut self, delivery: Token, now: Instant) -> Past {
+        // Numbers only grow, unless the consumer is another one, or has forgotten some.
+        if delivery.number <= self.number {
+            self.count_anew(now);
+        }
+        self.number = delivery.number;
+        let age_ms = i64::try_from(self.broker_ms(now)).unwrap_or(i64::MAX).saturating_sub_unsigned(delivery.time_ms);
+        self.freshest_ms = self.freshest_ms.min(age_ms);
+        Past { is_old: age_ms.saturating_sub(self.freshest_ms) > self.old_after_ms, is_recounted: delivery.time_ms <= self.anew_ms }
+    }
 }
 
 /// Where a delivery is settled.
@@ -359,15 +402,60 @@ mod tests {
         assert_eq!(Orders::default().next(1, 0, Instant::now()), Order::Now(1));
     }
 
+    /// A consumer made at 100,000, known since 200,000, with an ack wait of four seconds.
+    fn pasts(now: Instant) -> Pasts {
+        Pasts::new(&Known { ack_wait: Duration::from_secs(4), created_ms: 100_000, now_ms: 200_000 }, now)
+    }
+
+    const fn delivery(number: u64, time_ms: u64) -> Token {
+        Token { seq: protocol::ids::Seq(number), number, delivered: 1, time_ms }
+    }
+
+    const FRESH: Past = Past { is_old: false, is_recounted: false };
+    const OLD: Past = Past { is_old: true, is_recounted: false };
+    const RECOUNTED: Past = Past { is_old: true, is_recounted: true };
+
     #[test]
-    fn age_is_judged_by_the_own_clock_and_by_what_was_seen() {
-        let mut ages = Ages { ack_wait_ms: 4_000, freshest_ms: None };
-        assert!(!ages.is_old(100_000, 100_050));
-        assert!(ages.is_old(90_000, 100_060), "ten seconds by a clock that is right");
-        let mut behind = Ages { ack_wait_ms: 4_000, freshest_ms: None };
-        assert!(!behind.is_old(100_000, 70_000), "a clock that is half a minute behind");
-        assert!(behind.is_old(90_000, 70_010), "knows it from the first fresh item");
-        let mut ahead = Ages { ack_wait_ms: 4_000, freshest_ms: None };
-        assert!(ahead.is_old(100_000, 130_000), "a clock ahead costs a read");
+    fn an_item_that_has_waited_for_a_second_is_old() {
+        let start = Instant::now();
+        let mut pasts = pasts(start);
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(pasts.of(delivery(1, 200_000), at(20)), FRESH);
+        assert_eq!(pasts.of(delivery(2, 200_000), at(1_000)), FRESH);
+        assert_eq!(pasts.of(delivery(3, 200_000), at(1_001)), OLD);
+        assert_eq!(pasts.of(delivery(4, 260_000), at(60_900)), FRESH);
+        // The server that stores is three seconds ahead of the one that was asked: as soon as that is seen, it counts.
+        assert_eq!(pasts.of(delivery(5, 264_000), at(61_000)), FRESH);
+        assert_eq!(pasts.of(delivery(6, 263_000), at(61_500)), OLD);
+    }
+
+    #[test]
+    fn an_item_from_before_the_consumer_was_made_may_have_been_delivered() {
+        let start = Instant::now();
+        let mut pasts = pasts(start);
+        assert_eq!(pasts.of(delivery(1, 99_999), start), RECOUNTED);
+        assert_eq!(pasts.of(delivery(2, 100_001), start), OLD);
+    }
+
+    #[test]
+    fn an_item_from_before_orders_were_void_may_have_been_delivered() {
+        let start = Instant::now();
+        let mut pasts = pasts(start);
+        let later = start + Duration::from_secs(1);
+        pasts.count_anew(later);
+        assert_eq!(pasts.of(delivery(1, 200_999), later), Past { is_recounted: true, ..FRESH });
+        assert_eq!(pasts.of(delivery(2, 201_001), later), FRESH);
+    }
+
+    /// Nobody told this process that the consumer was deleted, or that its broker has forgotten what it delivered.
+    #[test]
+    fn a_consumer_that_counts_its_deliveries_anew_is_noticed() {
+        let start = Instant::now();
+        let mut pasts = pasts(start);
+        assert_eq!(pasts.of(delivery(7, 199_000), start), FRESH);
+        let later = start + Duration::from_secs(3);
+        assert_eq!(pasts.of(delivery(1, 202_900), later), Past { is_recounted: true, ..FRESH });
+        assert_eq!(pasts.of(delivery(2, 202_950), later), Past { is_recounted: true, ..FRESH });
+        assert_eq!(pasts.of(delivery(3, 203_001), later), FRESH);
     }
 }

@@ -126,7 +126,7 @@ impl Slot {
             self.agent.clone(),
             self.process.id.clone(),
             conversation,
-            Delivered { item: head.subject.ordinal, count: item.delivered },
+            Delivered { item: head.subject.ordinal, count: item.delivered, is_recounted: item.is_recounted },
             self.world.bytes(),
         );
         self.run(turn, notices).await
@@ -136,7 +136,7 @@ impl Slot {
     async fn conversation(&self, item: &WorkItem) -> Result<Conversation, LoadError> {
         let mut newest = item.stored.clone();
         let mut partial = Partial::decode(&newest).map_err(FoldError::from)?;
-        if item.delivered > 1 || item.is_old {
+        if item.may_be_stale() {
             let subject = &partial.last().head.subject;
             let tail = self.process.broker.tail(&subject.orchestration, &subject.conversation).await?;
             if let Some(tail) = tail.filter(|tail| tail.seq > newest.seq) {

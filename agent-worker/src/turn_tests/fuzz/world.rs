@@ -183,7 +183,8 @@ impl World {
         let (item, is_current) = (item.ordinal(), skip == 0);
         let count = self.deliveries.entry(item).or_default();
         *count += 1;
-        let mut turn = self.stage.turn(agent.as_str(), Delivered { item, count: *count });
+        let delivered = Delivered { item, count: *count, is_recounted: self.rng.u8(..10) == 0 };
+        let mut turn = self.stage.turn(agent.as_str(), delivered);
         let offered = turn.tools().iter().map(|tool| tool.name.clone()).collect();
         self.note(&turn, What::Began { is_current: is_current && self.stage.phase() == Phase::Working, offered });
         let effect = turn.next(Input::Start);

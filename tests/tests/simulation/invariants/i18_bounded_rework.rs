@@ -1,10 +1,12 @@
-//! I18, bounded rework: model calls per committed step ≤ 1 + faults and interrupts that touched it; = 1 without.
+//! I18, bounded rework: model calls per committed step ≤ 1 + faults and interrupts that touched it; = 1 without. Two processes ask
+//! a model in one epoch only where the broker repeats an item that was settled, as if it had never delivered it.
 
 use std::collections::BTreeMap;
 
+use journal::memory::Fault;
 use protocol::event::Event;
 use protocol::history::PromptMessage;
-use protocol::ids::ConversationId;
+use protocol::ids::{ConversationId, ProcessId, Seq};
 
 use crate::record::Seen;
 use crate::told::Evidence;
@@ -32,6 +34,22 @@ pub(crate) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
         let touched = if recording.is_calm { 0 } else { faults + interrupts + pauses + takeovers };
         if same > 1 + touched {
             return Err(format!("{}: {same} model calls for one step, which {touched} faults may have touched", conversation.id()));
+        }
+    }
+    one_asks_in_an_epoch(evidence)
+}
+
+/// Who was given an epoch's work item asks; whoever else is given it begins an epoch of their own first.
+fn one_asks_in_an_epoch(evidence: &Evidence<'_>) -> Result<(), String> {
+    if evidence.recording.faults.contains_key(&Fault::DeliveryTwice) {
+        return Ok(());
+    }
+    let mut askers: BTreeMap<(&ConversationId, Seq), &ProcessId> = BTreeMap::new();
+    for record in &evidence.recording.records {
+        let Seen::Asked { whose, .. } = &record.seen else { continue };
+        let asker = askers.entry((&whose.conversation, whose.epoch)).or_insert(&whose.process);
+        if **asker != whose.process {
+            return Err(format!("{} asked in epoch {} of {}, as {asker} had", whose.process, whose.epoch, whose.conversation));
         }
     }
     Ok(())
