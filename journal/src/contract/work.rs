@@ -296,7 +296,7 @@ pub async fn an_item_that_has_waited_for_a_second_says_so(broker: Shared) {
     assert!(!item.may_be_stale(), "nothing is read for it");
 }
 
-/// It counts from one again, also for those who had a source of the old one.
+/// It counts from one again, also for those who had a source of the old one and have noticed that this is gone.
 pub async fn a_consumer_made_anew_says_what_another_may_have_delivered(broker: Shared) {
     let broker = provisioned(broker, LONG).await;
     let mut present = source(&broker, "triage").await;
@@ -304,6 +304,7 @@ pub async fn a_consumer_made_anew_says_what_another_may_have_delivered(broker: S
     let held = take(&mut present, 1).await;
     assert_eq!((held.delivered, held.is_recounted), (1, false));
     assert!(broker.retire(&orchestration(), &agent("triage")).await.unwrap());
+    assert!(matches!(within("an answer", present.next(1)).await, Err(WorkError::NoConsumer { .. })));
     broker.provision(&plan(LONG)).await.unwrap();
     let mut late = source(&broker, "triage").await;
     let again = take(&mut late, 1).await;
