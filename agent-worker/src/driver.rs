@@ -2,13 +2,14 @@
 //! conversation moved on without it is dropped at once.
 
 mod append;
+mod bury;
 mod content;
 mod steps;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{Append, LoadError, ReadError, Shared, WorkItem, complete, planted};
+use journal::{Append, LoadError, Shared, WorkItem, complete, planted, salvage};
 use protocol::brief::Phase;
 use protocol::conversation::{Conversation, Draft, FoldError, Partial};
 use protocol::entry::{Head, Trace};
@@ -16,7 +17,6 @@ use protocol::event::{Event, Failed, failure};
 use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, ConversationId, EntryId, OrchestrationName, ProcessId, Revision, Seq, Writer};
 use protocol::subject::Class;
-use protocol::wire::DecodeError;
 use telemetry::context::TraceContext;
 use telemetry::{context, spans};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -37,8 +37,6 @@ const EXTEND: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(10);
 /// Before a work item that could not be begun is offered again.
 const RETRY: Duration = Duration::from_secs(2);
-/// Before an entry of a newer version is offered again.
-const NEWER: Duration = Duration::from_secs(10);
 
 /// What the turns of one agent in this process share.
 #[derive(Debug)]
@@ -113,65 +111,14 @@ impl Driver {
         }
     }
 
-    /// An entry this program cannot read: kept for a newer one for a while, and, if no version can, for people.
-    async fn set_aside_or_bury(&self, item: &WorkItem) {
-        match Partial::decode(&item.stored) {
-            Err(DecodeError::Newer { what }) if self.has_waited(item.stored.time_ms).await => {
-                self.bury(item, &format!("{what} is of a newer version, and no worker that knows it came in time")).await;
-            }
-            Err(DecodeError::Newer { what }) => {
-                tracing::warn!(subject = item.stored.subject, "set aside: {what}");
-                item.settle.give_back(NEWER).await;
-            }
-            Ok(_) | Err(DecodeError::Malformed(_)) => self.bury(item, "its headers are not an entry's").await,
-        }
-    }
-
-    /// Whether what was stored then has waited long enough for a newer worker. As long as the broker does not say what time it is,
-    /// it has not: no process's own clock may give work up.
-    async fn has_waited(&self, since_ms: u64) -> bool {
-        let state = self.broker.consumer_state(&self.orchestration, &self.agent).await;
-        let waited_ms = state.ok().flatten().map(|state| state.now_ms.saturating_sub(since_ms));
-        waited_ms.is_some_and(|ms| Duration::from_millis(ms) >= self.newer_wait)
-    }
-
-    /// The kind for which the conversation was set aside, if that was too long ago: the note about it is its last entry.
-    async fn given_up(&self, conversation: &Conversation) -> Option<String> {
-        let (_, kind) = conversation.unknown()?;
-        let last = conversation.last().filter(|last| last.head.kind == "set-aside")?;
-        let noted = self.broker.at(&self.orchestration, conversation.id(), last.ordinal()).await.ok()??;
-        self.has_waited(noted.time_ms).await.then(|| kind.to_owned())
-    }
-
-    async fn bury(&self, item: &WorkItem, reason: &str) {
-        if planted::is("poison-exits") {
-            std::process::exit(1);
-        }
-        tracing::error!(subject = item.stored.subject, "dead letter: {reason}");
-        match self.broker.dead_letter(&self.orchestration, &self.agent, &item.stored, reason).await {
-            Ok(()) => item.settle.terminate().await,
-            // Nothing is dropped before it is kept.
-            Err(error) => {
-                tracing::error!("the dead letter could not be kept: {error}");
-                item.settle.give_back(RETRY).await;
-            }
-        }
-    }
-
     async fn turn(&self, item: &WorkItem, head: &Head, hold: &Hold) -> Finish {
-        let conversation = match self.conversation(item).await {
+        let conversation = match self.conversation(item, &head.subject.conversation).await {
             Ok(conversation) => conversation,
-            Err(LoadError::Fold(FoldError::Decode(DecodeError::Malformed(problem)))) => {
-                self.bury(item, &problem).await;
-                return Finish::Dropped;
-            }
-            // Asking again is no use: what it is about is lost.
-            Err(LoadError::Read(error @ ReadError::Damaged { .. })) => {
-                self.bury(item, &error.to_string()).await;
-                return Finish::Dropped;
-            }
             Err(error) => return Finish::GiveBack { delay: RETRY, reason: error.to_string() },
         };
+        if conversation.must_fail().is_some() {
+            return self.contain(item, &head.subject.conversation).await;
+        }
         // What this agent has written behind the item is of an attempt that did not finish.
         let mut later = conversation.entries().iter().rev().take_while(|entry| entry.ordinal() > head.subject.ordinal);
         if let Some(attempt) = later.find_map(|entry| entry.head.subject.from.agent().and(entry.head.trace.as_ref())) {
@@ -180,9 +127,9 @@ impl Driver {
         if let Some(kind) = self.given_up(&conversation).await {
             let detail =
                 format!("it holds {kind:?}, and no worker of agent {} that knows it came in time: run a newer version", self.agent);
-            let failed = self.fail(conversation, failure::UNKNOWN_VERSION, detail.clone()).await;
-            if failed != Finish::Settled {
-                return failed;
+            let failed = Failed { code: failure::UNKNOWN_VERSION.into(), detail: detail.clone() };
+            if self.fail(conversation, failed).await.is_err() {
+                return Finish::GiveBack { delay: RETRY, reason: detail };
             }
             self.bury(item, &detail).await;
             return Finish::Dropped;
@@ -218,8 +165,15 @@ impl Driver {
         }
     }
 
-    /// The conversation as of this work item, or as of now where somebody may have gone on with it.
-    async fn conversation(&self, item: &WorkItem) -> Result<Conversation, LoadError> {
+    /// The conversation as of this work item, or as of now where somebody may have gone on with it, or something cannot be read.
+    async fn conversation(&self, item: &WorkItem, id: &ConversationId) -> Result<Conversation, LoadError> {
+        match self.fold(item).await {
+            Err(why) => salvage(&*self.broker, &self.orchestration, id, why).await.map(|(salvaged, _)| salvaged),
+            folded => folded,
+        }
+    }
+
+    async fn fold(&self, item: &WorkItem) -> Result<Conversation, LoadError> {
         let mut newest = item.stored.clone();
         let mut partial = Partial::decode(&newest).map_err(FoldError::from)?;
         if item.may_be_stale() {
@@ -243,14 +197,23 @@ impl Driver {
         if error.is_transient() {
             return Finish::GiveBack { delay: RETRY, reason: error.to_string() };
         }
-        self.fail(conversation, failure::MISCONFIGURED, error.to_string()).await
+        let failed = Failed { code: failure::MISCONFIGURED.into(), detail: error.to_string() };
+        self.failing(conversation, failed).await
     }
 
-    /// Fails a conversation without a turn.
-    async fn fail(&self, conversation: Conversation, code: &'static str, detail: String) -> Finish {
-        tracing::error!(conversation = %conversation.id(), "{detail}");
-        let Some(revision) = conversation.revision().cloned() else { return Finish::Settled };
-        let failed = Failed { code: code.into(), detail: detail.clone() };
+    /// Fails a conversation without a turn, and has its work item settled.
+    async fn failing(&self, conversation: Conversation, failed: Failed) -> Finish {
+        let reason = failed.detail.clone();
+        match self.fail(conversation, failed).await {
+            Ok(()) => Finish::Settled,
+            Err(_) => Finish::GiveBack { delay: RETRY, reason },
+        }
+    }
+
+    /// Fails a conversation; or says why it could not, where it has not been ended by somebody else.
+    async fn fail(&self, conversation: Conversation, failed: Failed) -> Result<(), Append> {
+        tracing::error!(conversation = %conversation.id(), "{}", failed.detail);
+        let Some(revision) = conversation.revision().cloned() else { return Ok(()) };
         let draft = Draft {
             class: Class::End,
             from: Writer::Agent(self.agent.clone()),
@@ -260,13 +223,11 @@ impl Driver {
             events: vec![Event::from(failed)],
             trace: current_trace(),
         };
-        match conversation.prepare(draft) {
-            Ok(prepared) => match self.broker.append(&prepared).await {
-                Append::Appended(_) | Append::Gone => Finish::Settled,
-                Append::Fenced { .. } | Append::Refused(_) | Append::Unknown(_) => Finish::GiveBack { delay: RETRY, reason: detail },
-            },
-            // Not this agent's any more, or over.
-            Err(_) => Finish::Settled,
+        // What cannot follow is not this agent's to write any more, or over.
+        let Ok(prepared) = conversation.prepare(draft) else { return Ok(()) };
+        match self.broker.append(&prepared).await {
+            Append::Appended(_) | Append::Gone => Ok(()),
+            append => Err(append),
         }
     }
 

@@ -8,7 +8,7 @@ use journal::{Append, Journal, Plan, Provision, Shared, Store, load, registry};
 use protocol::brief::{Fixed, Phase};
 use protocol::builder::AgentDef;
 use protocol::conversation::{Conversation, Draft};
-use protocol::event::{Event, Message, Opened, Role, failure};
+use protocol::event::{Event, Failed, Message, Opened, Role, failure};
 use protocol::ids::{EntryId, Writer};
 use protocol::manifest::ModelSpec;
 use protocol::orchestration::Orchestration;
@@ -54,8 +54,12 @@ impl Stage {
     }
 
     fn opening(&self) -> (Conversation, protocol::conversation::Prepared) {
+        self.opening_with("Hi.")
+    }
+
+    fn opening_with(&self, text: &str) -> (Conversation, protocol::conversation::Prepared) {
         let class = Class::To { agent: self.orchestration.start().clone(), revision: self.orchestration.revision().clone() };
-        let input = vec![Message { role: Role::User, name: None, text: "Hi.".to_owned() }];
+        let input = vec![Message { role: Role::User, name: None, text: text.to_owned() }];
         let conversation = Conversation::empty(self.orchestration.name().clone(), "c1".parse().unwrap());
         let draft = self.draft(class, Writer::Client, Opened { input, ..Opened::default() }.into());
         let prepared = conversation.prepare_opening(draft, Fixed::default()).unwrap();
@@ -71,6 +75,29 @@ impl Stage {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
+    }
+
+    /// Bytes that no version writes, as the work item with this ordinal.
+    fn poison(&self, ordinal: u64) {
+        let subject = format!("baton.desk.c.c1.{ordinal}.to.writer.000000000000.client");
+        let message = protocol::wire::Message { subject, headers: Default::default(), payload: "\u{7f}poison".into() };
+        assert!(matches!(self.memory.inject(message), Ok(Append::Appended(_))));
+    }
+
+    /// The failure with which the conversation has ended, once it has.
+    async fn failure(&self) -> Failed {
+        loop {
+            let found = load(&*self.memory, self.orchestration.name(), &"c1".parse().unwrap()).await.unwrap();
+            match found.as_ref().and_then(|conversation| conversation.last()?.events.last()) {
+                Some(Event::Failed(failed)) => return failed.clone(),
+                _ => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    }
+
+    /// What the agent's worker has written.
+    fn written(&self) -> usize {
+        self.memory.stored(self.orchestration.name()).iter().filter(|stored| stored.subject.ends_with(".writer")).count()
     }
 
     /// Nothing of the agent's work is left.
@@ -122,5 +149,62 @@ async fn a_kind_that_nobody_knows_fails_the_conversation_after_ten_minutes() {
         _ => None,
     });
     assert_eq!(failed.as_deref(), Some(failure::UNKNOWN_VERSION));
+    assert!(stage.is_settled().await, "nobody is given it again");
+}
+
+/// Without a coordinator, and whosever turn it is.
+#[tokio::test(start_paused = true)]
+async fn bytes_that_no_version_writes_are_a_dead_letter_once_and_their_conversation_fails() {
+    let stage = Stage::new().await;
+    let (_, opening) = stage.opening();
+    assert!(matches!(stage.memory.append(&opening).await, Append::Appended(_)));
+    stage.poison(1);
+    stage.work();
+    let failed = stage.failure().await;
+    assert_eq!(failed.code, failure::DAMAGED);
+    assert!(failed.detail.starts_with("entry 1, message 2 of the stream, cannot be read"), "{}", failed.detail);
+    let (reason, _) = stage.buried().await;
+    assert_eq!(reason, "its headers are not an entry's");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(stage.memory.dead_letters(stage.orchestration.name()).len(), 1);
+    assert_eq!(stage.written(), 1, "nothing but the failure");
+    assert!(stage.is_settled().await, "nobody is given it again");
+}
+
+/// It has its object no more: its head says who owns the conversation, and that is enough to end it.
+#[tokio::test(start_paused = true)]
+async fn a_work_item_whose_payload_is_lost_is_a_dead_letter_and_its_conversation_fails() {
+    let stage = Stage::new().await;
+    let (_, opening) = stage.opening_with(&"x".repeat(2 * 1024 * 1024));
+    assert!(matches!(stage.memory.append(&opening).await, Append::Appended(_)));
+    let object = journal::claim::object_name(&opening);
+    stage.memory.delete_object(stage.orchestration.name(), &object).await.unwrap();
+    stage.work();
+    let (reason, _) = stage.buried().await;
+    assert!(reason.contains(&object) && reason.contains("missing or damaged"), "{reason}");
+    assert_eq!(stage.failure().await.code, failure::DAMAGED);
+    assert!(stage.is_settled().await, "nobody is given it again");
+}
+
+/// Nobody can know such an entry after ten minutes: its conversation does not wait for ever.
+#[tokio::test(start_paused = true)]
+async fn a_conversation_with_an_entry_of_a_newer_version_fails_after_ten_minutes_and_not_before() {
+    let stage = Stage::new().await;
+    let (mut conversation, opening) = stage.opening();
+    let Append::Appended(seq) = stage.memory.append(&opening).await else { panic!("it is not stored") };
+    conversation.commit(opening, seq).unwrap();
+    let interrupted = Event::Interrupted(protocol::event::Interrupted { text: "Stop.".to_owned() });
+    let class = Class::To { agent: stage.orchestration.start().clone(), revision: stage.orchestration.revision().clone() };
+    let mut newer = conversation.prepare(stage.draft(class, Writer::Client, interrupted)).unwrap().message;
+    newer.headers.insert(protocol::wire::header::VERSION, "2".to_owned());
+    assert!(matches!(stage.memory.inject(newer), Ok(Append::Appended(_))));
+    stage.work();
+    tokio::time::sleep(NEWER_WAIT - Duration::from_secs(1)).await;
+    let unread = load(&*stage.memory, stage.orchestration.name(), conversation.id()).await.unwrap_err();
+    assert!(!unread.is_damage(), "a newer worker could still read it: {unread}");
+    let (reason, _) = stage.buried().await;
+    assert!(reason.contains("newer version"), "{reason}");
+    assert_eq!(stage.failure().await.code, failure::UNKNOWN_VERSION);
+    assert_eq!(stage.written(), 1, "nothing but the failure");
     assert!(stage.is_settled().await, "nobody is given it again");
 }

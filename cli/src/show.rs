@@ -34,6 +34,7 @@ fn as_json(conversation: &Conversation) -> Json {
         "conversation": conversation.id(),
         "orchestration": conversation.orchestration(),
         "isConsistent": conversation.verify().is_ok(),
+        "damage": conversation.damage().map(ToString::to_string),
         "brief": conversation.brief(),
         "entries": entries,
     })
@@ -81,6 +82,9 @@ fn text(conversation: &Conversation) -> String {
     }
     for request in conversation.requests() {
         let _ = writeln!(text, "\nwaits for {}: request {}", request.audience, request.id);
+    }
+    if let Some(damage) = conversation.damage() {
+        let _ = writeln!(text, "\nDAMAGED: {damage}");
     }
     if let Err((ordinal, illegal)) = conversation.verify() {
         let why =

@@ -10,7 +10,7 @@ use protocol::conversation::FoldError;
 use protocol::ids::{AgentName, ConversationId, EventId, Seq};
 use protocol::live::Live;
 use protocol::subject;
-use protocol::wire::Stored;
+use protocol::wire::{DecodeError, Stored};
 use tokio::time::Instant;
 
 use crate::{Classified, Client, Followed, Follower, Recorded, Status, Unread};
@@ -89,7 +89,7 @@ impl Client {
         if let Some(seq) = self.newer(&loaded.conversation).await? {
             loaded = self.load_up_to(conversation, seq, Instant::now() + self.patience).await?;
         }
-        Ok(Follower::new(&loaded.conversation, loaded.last.time_ms, after, live))
+        Ok(Follower::new(&loaded.conversation, loaded.time_ms, after, live))
     }
 
     /// What a follower has missed, up to the entry of sequence `seq` at least.
@@ -98,7 +98,7 @@ impl Client {
     /// [`Unread`].
     pub async fn catch_up(&self, conversation: &ConversationId, follower: &mut Follower, seq: Seq) -> Result<Vec<Followed>, Unread> {
         let loaded = self.load_up_to(conversation, seq, Instant::now() + self.patience).boxed().await?;
-        Ok(follower.replace(&loaded.conversation, loaded.last.time_ms))
+        Ok(follower.replace(&loaded.conversation, loaded.time_ms))
     }
 
     async fn following(&self, id: &ConversationId, after: Option<EventId>, live: bool) -> Result<Following, FollowError> {
@@ -108,7 +108,7 @@ impl Client {
             false => stream::pending().boxed(),
         };
         let loaded = self.load(id).await?;
-        let (follower, shown) = Follower::new(&loaded.conversation, loaded.last.time_ms, after, live);
+        let (follower, shown) = Follower::new(&loaded.conversation, loaded.time_ms, after, live);
         let tail = follower.tail().seq;
         let entries = match follower.is_ended() {
             true => stream::empty().boxed(),
@@ -170,10 +170,8 @@ impl Following {
     async fn stored(&mut self, stored: &Stored) -> Result<(), FollowError> {
         match self.follower.stored(stored) {
             Ok(shown) => self.shown.extend(shown),
-            Err(FoldError::Gap { .. }) => {
-                self.shown.extend(self.client.catch_up(&self.id, &mut self.follower, stored.seq).await?);
-            }
-            Err(error) => return Err(Unread::from(error).into()),
+            Err(error @ FoldError::Decode(DecodeError::Newer { .. })) => return Err(Unread::from(error).into()),
+            Err(_) => self.shown.extend(self.client.catch_up(&self.id, &mut self.follower, stored.seq).await?),
         }
         Ok(())
     }

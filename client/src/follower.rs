@@ -9,7 +9,7 @@ use protocol::entry::{Entry, Head};
 use protocol::event::Event;
 use protocol::ids::{AgentName, EventId, Writer};
 use protocol::live::Live;
-use protocol::wire::Stored;
+use protocol::wire::{DecodeError, Stored};
 
 use crate::tokens::{Said, Token, Tokens};
 
@@ -72,19 +72,26 @@ impl Follower {
         self.is_ended
     }
 
-    /// The journal stored an entry; one that was seen before shows nothing.
+    /// The journal stored an entry; one that was seen before shows nothing, and neither do bytes that no version writes: the
+    /// failure that follows them says what they are.
     ///
     /// # Errors
-    /// [`FoldError::Gap`] when entries before it were missed: then the conversation must be read again, for
-    /// [`replace`](Self::replace).
+    /// A newer version's [`DecodeError`]; any other [`FoldError`] when entries before it were missed, or it is damaged: then the
+    /// conversation must be read again, for [`replace`](Self::replace).
     pub fn stored(&mut self, stored: &Stored) -> Result<Vec<Followed>, FoldError> {
-        let head = Head::decode(&stored.subject, &stored.headers)?;
+        let head = match Head::decode(&stored.subject, &stored.headers) {
+            Err(DecodeError::Malformed(_)) => return Ok(Vec::new()),
+            head => head?,
+        };
         if head.brief.phase == Phase::Erased {
             self.is_ended = true;
             return Ok(Vec::new());
         }
         if head.subject.ordinal < self.tail.next {
-            return Ok(Vec::new());
+            // A failure stands where the first entry is that cannot be read any more, whatever this follower has seen of it.
+            let is_news = head.brief.phase.is_ended() && stored.seq > self.tail.seq && !self.is_ended;
+            let gap = FoldError::Gap { conversation: head.subject.conversation, missing: head.subject.ordinal };
+            return if is_news { Err(gap) } else { Ok(Vec::new()) };
         }
         let (entries, tail) = Partial::decode(stored)?.beyond(&self.tail)?;
         Ok(self.show_all(&entries, tail, stored.time_ms))
@@ -92,7 +99,10 @@ impl Follower {
 
     /// The conversation was read again, and may be newer. `time_ms` is when its last entry was stored.
     pub fn replace(&mut self, newer: &Conversation, time_ms: u64) -> Vec<Followed> {
-        let from = usize::try_from(self.tail.next).unwrap_or(usize::MAX);
+        // Whoever has seen more than can be read now is shown how it ended all the same.
+        let is_over = newer.phase().is_some_and(Phase::is_ended) && newer.tail().seq > self.tail.seq && !self.is_ended;
+        let next = if is_over { self.tail.next.min(newer.tail().next.saturating_sub(1)) } else { self.tail.next };
+        let from = usize::try_from(next).unwrap_or(usize::MAX);
         match newer.entries().get(from..) {
             None | Some([]) => Vec::new(),
             Some(entries) => self.show_all(entries, *newer.tail(), time_ms),

@@ -128,20 +128,23 @@ impl Client {
         self.shown(&self.load(id).await?).await
     }
 
-    async fn shown(&self, Loaded { conversation, last }: &Loaded) -> Result<Shown, Unread> {
+    async fn shown(&self, Loaded { conversation, time_ms }: &Loaded) -> Result<Shown, Unread> {
         let id = conversation.id();
         let entry = conversation.last().ok_or_else(|| Unread::NotFound(id.clone()))?;
-        let opening = self.at(id, 0).await?;
+        let opening = match self.at(id, 0).await {
+            Err(Unread::Damaged(_)) => None,
+            opening => opening?,
+        };
         let due = conversation.requests().iter().filter(|request| request.id.ordinal == entry.ordinal());
-        let due = due.filter_map(|request| Some((request.id, last.time_ms.saturating_add(request.due_secs?.saturating_mul(1000)))));
+        let due = due.filter_map(|request| Some((request.id, time_ms.saturating_add(request.due_secs?.saturating_mul(1000)))));
         Ok(Shown {
             conversation: id.clone(),
             brief: entry.head.brief.clone(),
             ordinal: entry.ordinal(),
             kind: entry.head.kind.clone(),
             revision: entry.head.revision.clone(),
-            last_ms: last.time_ms,
-            opened_ms: opening.map_or(last.time_ms, |opening| opening.time_ms),
+            last_ms: *time_ms,
+            opened_ms: opening.map_or(*time_ms, |opening| opening.time_ms),
             due: due.collect(),
             traceparent: entry.head.trace.as_ref().map(|trace| trace.parent.clone()),
         })

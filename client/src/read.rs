@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use journal::{LoadError, ReadError, complete, has_reached};
+use journal::{LoadError, complete, has_reached, salvage};
 use protocol::brief::Phase;
 use protocol::conversation::{Conversation, FoldError, Partial};
-use protocol::entry::Head;
 use protocol::ids::{ConversationId, Seq};
 use protocol::wire::Stored;
 use tokio::time::{Instant, sleep};
@@ -15,11 +14,11 @@ use crate::{Client, Unread};
 const PAUSE: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
-/// A conversation, and its last entry as it is stored.
+/// A conversation, and when its last entry was stored.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) conversation: Conversation,
-    pub(crate) last: Stored,
+    pub(crate) time_ms: u64,
 }
 
 impl Client {
@@ -53,9 +52,11 @@ impl Client {
         }
     }
 
-    /// The sequence of the entry after this conversation's tail, if the leader has one: then what was read is old.
+    /// The sequence of the entry after this conversation's tail, if the leader has one: then what was read is old. What lies in its
+    /// place and is none has been read.
     pub(crate) async fn newer(&self, conversation: &Conversation) -> Result<Option<Seq>, Unread> {
-        Ok(self.at(conversation.id(), conversation.tail().next).await?.map(|stored| stored.seq))
+        let next = self.at(conversation.id(), conversation.tail().next).await?;
+        Ok(next.map(|stored| stored.seq).filter(|seq| *seq > conversation.tail().seq))
     }
 
     /// The entry at one ordinal, from the leader.
@@ -64,18 +65,24 @@ impl Client {
     }
 
     async fn read(&self, id: &ConversationId) -> Result<Option<Loaded>, Unread> {
-        let Some(last) = self.broker.tail(&self.orchestration, id).await.map_err(LoadError::from)? else { return Ok(None) };
-        let head = Head::decode(&last.subject, &last.headers).map_err(FoldError::from)?;
-        // What an erased conversation consisted of is gone: there is nothing to fold.
-        if head.brief.phase == Phase::Erased {
-            return Err(Unread::Erased(id.clone()));
-        }
-        let partial = Partial::decode(&last).map_err(FoldError::from)?;
-        match complete(&*self.broker, partial).await {
-            Ok(conversation) => Ok(Some(Loaded { conversation, last })),
-            // Sealing entries that a replica does not have yet.
-            Err(LoadError::Read(ReadError::Incomplete { .. })) => Ok(None),
-            Err(error) => Err(error.into()),
+        let why = match self.broker.tail(&self.orchestration, id).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(last)) => match Partial::decode(&last) {
+                // What an erased conversation consisted of is gone: there is nothing to fold.
+                Ok(partial) if partial.last().head.brief.phase == Phase::Erased => return Err(Unread::Erased(id.clone())),
+                Ok(partial) => match complete(&*self.broker, partial).await {
+                    Ok(conversation) => return Ok(Some(Loaded { conversation, time_ms: last.time_ms })),
+                    Err(why) => why,
+                },
+                Err(error) => FoldError::from(error).into(),
+            },
+            Err(error) => error.into(),
+        };
+        // Whoever only reads is shown what is left: to say that it is over is for those who write.
+        let (conversation, time_ms) = salvage(&*self.broker, &self.orchestration, id, why).await?;
+        match conversation.last() {
+            Some(_) => Ok(Some(Loaded { conversation, time_ms })),
+            None => Err(Unread::NotFound(id.clone())),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The one way in which a caller's entry gets into a conversation: read, decide, append behind the tail that was read;
-//! fenced: read up to whatever was faster, and decide again.
+//! fenced: read up to whatever was faster, and decide again. Where something cannot be read, that is said first: then it is over.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use journal::{Append, planted};
 use protocol::conversation::{Conversation, Draft, Prepared};
 use protocol::event::Event;
 use protocol::ids::{ConversationId, EntryId, Ordinal, Seq};
-use protocol::subject;
+use protocol::subject::{self, Class};
 use telemetry::spans;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span};
@@ -58,6 +58,13 @@ impl Client {
         loop {
             if let Some(ordinal) = conversation.find_request(entry) {
                 return repeated(&conversation, ordinal, &request).map_err(E::from);
+            }
+            if let Some(failed) = conversation.must_fail() {
+                let failed = Proposal { class: Class::End, event: failed.into() };
+                let settled = self.append_proposal(&conversation, entry_id(id, None), failed, deadline).await.map_err(E::from)?;
+                let (Settled::Stored(seq) | Settled::Fenced { tail: seq }) = settled;
+                conversation = self.load_up_to(id, seq, deadline).await.map_err(unread)?.conversation;
+                continue;
             }
             let known = Known::of(&conversation).ok_or_else(|| unread(Unread::NotFound(id.clone())))?;
             let tail = match (request.decide)(known) {

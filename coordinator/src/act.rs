@@ -108,6 +108,7 @@ impl Actor {
         let reason = match &proposal.intent {
             Intent::Redispatch { reason } => reason.as_str(),
             Intent::Expire(_) => "time is up",
+            Intent::Contain => "something in it cannot be read",
         };
         tracing::warn!(orchestration = %self.orchestration, conversation = %conversation.id(), agent = %owner, reason, "{kind}");
         Ok(Acted::Done)

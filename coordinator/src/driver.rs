@@ -11,15 +11,15 @@ use journal::registry::RegistryError;
 use journal::{Delivery, StoreError};
 use protocol::entry::Head;
 use protocol::ids::{ConversationId, Seq};
-use protocol::subject::{Class, gateway_of_hello};
-use protocol::wire::Stored;
+use protocol::subject::{self, Class, gateway_of_hello};
+use protocol::wire::{DecodeError, Stored};
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-use crate::act::Actor;
+use crate::act::{Acted, Actor};
 use crate::declare::Declaring;
 use crate::forward::Outbox;
 use crate::input::Inputs;
@@ -186,10 +186,13 @@ impl Driver {
                     self.outbox.add(id, row);
                 }
             }
-            // Its conversation is left alone: no proposal holds on a tail the ledger does not have.
             Err(error) => {
                 tracing::warn!(subject = stored.subject, seq = %stored.seq, "an entry is passed over: {error}");
-                self.ledger.skip(stored.seq);
+                match (error, subject::conversation_of(&stored.subject)) {
+                    (DecodeError::Malformed(_), Some(conversation)) => self.ledger.damage(stored.seq, &conversation),
+                    // Its conversation is left alone: no proposal holds on a tail the ledger does not have.
+                    (DecodeError::Newer { .. }, _) | (DecodeError::Malformed(_), None) => self.ledger.skip(stored.seq),
+                }
             }
         }
         self.checkpoint.entries += 1;
@@ -282,8 +285,12 @@ impl Driver {
             Done::Acted { conversation, acted } => {
                 self.acting -= 1;
                 self.busy.remove(&conversation);
-                if let Err(error) = acted {
+                // Where the ledger has read damage, and the journal has none any more, there is nothing to hurry for.
+                let is_undamaged = matches!(acted, Ok(Acted::Moved)) && self.ledger.row(&conversation).is_some_and(|row| row.is_damaged);
+                if let Err(error) = &acted {
                     tracing::warn!(orchestration = %self.actor.orchestration, %conversation, "could not act: {error}");
+                }
+                if acted.is_err() || is_undamaged {
                     self.busy.insert(conversation, Some(Instant::now() + REST));
                 }
             }

@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use journal::memory::{Faults, Memory};
 use journal::registry;
 use journal::{Append, Bus, Delivery, Follow, Journal, Plan, Provision, Scope, Start, Store, WorkItem, WorkSource, load};
-use protocol::brief::Fixed;
+use protocol::brief::{Fixed, Phase};
 use protocol::builder::AgentDef;
 use protocol::conversation::Conversation;
 use protocol::event::{Event, failure};
@@ -17,6 +17,7 @@ use protocol::orchestration::Orchestration;
 use protocol::presence::{Holding, HoldsAnswer, HoldsQuestion};
 use protocol::query::{Answer, ForwardedRequest, ListQuery, Listed, Registered, ShowQuery, Shown, Status, verb};
 use protocol::subject;
+use protocol::wire::{Headers, Message};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -389,6 +390,48 @@ async fn a_consumer_that_was_deleted_is_made_again() {
     memory.delete_consumer(&name(), &agent("refund"));
     sleep(Duration::from_secs(7)).await;
     assert!(memory.consumer_state(&name(), &agent("refund")).await.unwrap().is_some());
+}
+
+/// Bytes that no version writes, wherever they belong.
+fn poison(memory: &Memory, id: &str, rest: &str) {
+    let subject = format!("baton.support.c.{id}.{rest}");
+    let message = Message { subject, headers: Headers::default(), payload: "\u{7f}poison".into() };
+    assert!(matches!(memory.inject(message), Ok(Append::Appended(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bytes_that_no_version_writes_fail_their_conversation_and_no_other() {
+    let memory = broker().await;
+    for id in ["before", "working", "waiting", "foreign", "well"] {
+        write(&memory, id, opened("triage"), &Fixed::default()).await;
+    }
+    write(&memory, "waiting", asked("triage", None), &Fixed::default()).await;
+    poison(&memory, "before", "1.to.triage.000000000000.client");
+    let _running = Running::start(&memory, "k-1", 5).ready().await;
+    poison(&memory, "working", "1.note.triage");
+    poison(&memory, "working", "2.note.triage");
+    poison(&memory, "waiting", "2.in.gateway");
+    poison(&memory, "foreign", "77.end.coordinator");
+    poison(&memory, "unheard-of", "0.to.triage.000000000000.client");
+    let ended = memory.stored(&name()).len() + 4;
+    sleep(Duration::from_secs(3)).await;
+    for id in ["before", "working", "waiting", "foreign"] {
+        assert_eq!(failure_of(&memory, id).await, failure::DAMAGED, "{id}");
+    }
+    assert_eq!(read(&memory, "well").await.phase(), Some(Phase::Working));
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(memory.stored(&name()).len(), ended, "each is failed once, and nothing else is written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_newer_version_wrote_is_left_alone() {
+    let (memory, _running) = coordinated().await;
+    write(&memory, "c1", opened("triage"), &turn_of(5)).await;
+    let mut message = prepare(&read(&memory, "c1").await, transferred("triage", "refund"), &Fixed::default()).message;
+    message.headers.insert(protocol::wire::header::VERSION, "2".to_owned());
+    assert!(matches!(memory.inject(message), Ok(Append::Appended(_))));
+    sleep(Duration::from_mins(20)).await;
+    assert_eq!(memory.stored(&name()).len(), 2);
 }
 
 fn retired() -> Orchestration {

@@ -43,6 +43,9 @@ pub struct Row {
     pub revision: Revision,
     /// The trace of its last entry.
     pub traceparent: Option<String>,
+    /// Whether bytes that no version writes lie behind its last entry.
+    #[serde(default)]
+    pub is_damaged: bool,
 }
 
 /// A bound that has passed.
@@ -83,6 +86,7 @@ impl Row {
             kind: known_kind(&head.kind),
             revision: head.revision.clone(),
             traceparent: head.trace.as_ref().map(|trace| trace.parent.clone()),
+            is_damaged: false,
             brief: brief.clone(),
         }
     }
@@ -148,6 +152,8 @@ pub struct Ledger {
     working: BTreeMap<AgentName, BTreeSet<(Seq, ConversationId)>>,
     /// Conversations that wait for somebody, by the gateway that serves their caller.
     waiting: BTreeMap<ProcessId, BTreeSet<ConversationId>>,
+    /// Open conversations with bytes in them that no version writes.
+    damaged: BTreeSet<ConversationId>,
     /// Conversations that are over, by when they ended.
     ended: BTreeSet<(u64, ConversationId)>,
     /// How many open conversations run on each revision.
@@ -190,7 +196,19 @@ impl Ledger {
         }
     }
 
-    /// Passes over an entry that cannot be read.
+    /// Passes over bytes that no version writes, and remembers where they lie until an entry follows them.
+    pub fn damage(&mut self, seq: Seq, id: &ConversationId) {
+        if seq > self.seq
+            && let Some(row) = self.rows.get(id).filter(|row| !row.brief.phase.is_ended() && !row.is_damaged)
+        {
+            let row = Row { is_damaged: true, ..Row::clone(row) };
+            self.damaged.insert(id.clone());
+            self.rows.insert(id.clone(), Arc::new(row));
+        }
+        self.skip(seq);
+    }
+
+    /// Passes over an entry that a newer version may read.
     pub fn skip(&mut self, seq: Seq) {
         self.seq = self.seq.max(seq);
     }
@@ -215,6 +233,9 @@ impl Ledger {
     fn index(&mut self, id: &ConversationId, row: &Row) {
         if !row.brief.phase.is_ended() {
             *self.used.entry(row.revision.clone()).or_default() += 1;
+        }
+        if row.is_damaged {
+            self.damaged.insert(id.clone());
         }
         if let Some((at_ms, _)) = row.deadline() {
             self.deadlines.insert((at_ms, id.clone()));
@@ -242,6 +263,7 @@ impl Ledger {
                 used.remove();
             }
         }
+        self.damaged.remove(id);
         if let Some((at_ms, _)) = row.deadline() {
             self.deadlines.remove(&(at_ms, id.clone()));
         }
@@ -288,6 +310,11 @@ impl Ledger {
             let row = self.row(id)?;
             Some((id, row, row.deadline()?.1))
         })
+    }
+
+    /// Open conversations with bytes in them that no version writes.
+    pub fn damaged(&self) -> impl Iterator<Item = (&ConversationId, &Row)> {
+        self.damaged.iter().filter_map(|id| Some((id, self.row(id)?)))
     }
 
     /// Conversations in which `agent` must act and whose work item lies at or below `delivered`, oldest first.

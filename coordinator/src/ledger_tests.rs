@@ -46,9 +46,34 @@ fn an_opening_makes_a_row() {
         kind: "opened".into(),
         revision: revision(),
         traceparent: Some("00-00000000000000000000000000000001-00f067aa0ba902b7-01".to_owned()),
+        is_damaged: false,
     };
     assert_eq!(*row(&story, "c1"), expected);
     assert_eq!((story.ledger.seq(), story.ledger.open_count()), (Seq(1), 1));
+}
+
+fn damaged(ledger: &Ledger) -> Vec<String> {
+    ledger.damaged().map(|(id, _)| id.to_string()).collect()
+}
+
+#[test]
+fn bytes_that_no_version_writes_are_remembered_until_an_entry_follows_them() {
+    let mut story = Story::new(bounded());
+    for id in ["c1", "c2", "over"] {
+        story.tell(id, opened("triage"));
+    }
+    story.tell("over", completed("triage"));
+    let before = story.ledger.clone();
+    for (seq, id) in [(3, "c2"), (5, "c1"), (6, "c1"), (7, "over"), (8, "unheard-of")] {
+        story.ledger.damage(Seq(seq), &conversation(id));
+    }
+    assert_eq!((damaged(&story.ledger), story.ledger.seq()), (vec!["c1".to_owned()], Seq(8)), "and what was seen before is not news");
+    let rows = story.ledger.open().into_iter().map(|(id, row)| (id, Row::clone(&row)));
+    assert_eq!(damaged(&Ledger::restore(60_000, Seq(8), rows)), ["c1"], "a checkpoint remembers it too");
+    let mut ledger = story.ledger;
+    ledger.apply(Seq(9), START_MS, &story.heads[0].2);
+    assert_eq!(damaged(&ledger), [""; 0]);
+    assert_eq!(ledger.revisions().collect::<Vec<_>>(), before.revisions().collect::<Vec<_>>());
 }
 
 #[test]

@@ -47,6 +47,8 @@ pub struct Proposal {
 pub enum Intent {
     /// The end, because a bound has passed.
     Expire(Expired),
+    /// The end, because something in it cannot be read.
+    Contain,
     /// The turn once more, or the end when it has been tried often enough.
     Redispatch {
         /// Why, for people.
@@ -103,6 +105,7 @@ impl Watch {
         now_ms: u64,
     ) -> Vec<Act> {
         let mut acts: Vec<_> = ledger.expired(now_ms).map(|(id, row, expired)| propose(id, row, Intent::Expire(expired))).collect();
+        acts.extend(ledger.damaged().map(|(id, row)| propose(id, row, Intent::Contain)));
         let missing: BTreeSet<_> = consumers.iter().filter(|(_, state)| state.is_none()).map(|(agent, _)| agent.clone()).collect();
         if !missing.is_empty() {
             acts.push(Act::Provision(missing));
@@ -200,6 +203,10 @@ fn propose(conversation: &ConversationId, row: &Row, intent: Intent) -> Act {
 /// What is appended for a proposal, now that the journal says how things are; none when somebody was faster. A turn may be
 /// tried `attempts` times.
 pub fn judge(conversation: &Conversation, proposal: &Proposal, attempts: u32) -> Option<(Class, Event)> {
+    // Whatever it was judged for, and however far the ledger has read: nothing else can be written any more.
+    if let Some(failed) = conversation.must_fail() {
+        return Some((Class::End, failed.into()));
+    }
     let (last, brief) = (conversation.last()?, conversation.brief()?);
     // The ledger judged by times that only it has. They hold for one tail: after any other entry it judges anew.
     if conversation.tail().seq != proposal.tail || brief.phase.is_ended() {
@@ -208,6 +215,7 @@ pub fn judge(conversation: &Conversation, proposal: &Proposal, attempts: u32) ->
     let fail = |code: &'static str, detail: String| Some((Class::End, Failed { code: code.into(), detail }.into()));
     let fixed = &brief.fixed;
     match &proposal.intent {
+        Intent::Contain => None,
         Intent::Expire(Expired::Request(id)) => fail(failure::HUMAN_TIMEOUT, request_detail(conversation, *id)),
         Intent::Expire(Expired::Turn) => {
             let secs = fixed.turn_secs.unwrap_or_default();

@@ -4,6 +4,7 @@ use protocol::brief::Fixed;
 use protocol::event::Cancelled;
 use protocol::ids::Writer;
 use protocol::presence::Holding;
+use protocol::wire::Stored;
 
 use super::*;
 use crate::presence::Probe;
@@ -306,6 +307,25 @@ fn a_bound_says_which_one_it_was() {
     let human = failed(failure::HUMAN_TIMEOUT, "request 1.1 to role:lead was not answered within 50 s (limits.humanTimeout)");
     let lines = vec![opened("triage"), approvals("triage", &[Some(70), Some(50)])];
     assert_eq!(expire(lines, 2, Expired::Request(request("1.1"))), human);
+}
+
+/// However far the ledger has read, and whatever it wanted.
+#[test]
+fn nothing_but_its_failure_becomes_of_a_conversation_that_cannot_be_read() {
+    let mut known = Conversation::empty("support".parse().unwrap(), conversation("c1"));
+    let opening = crate::story::prepare(&known, opened("triage"), &bounded());
+    let message = opening.message.clone();
+    let stored = Stored { seq: Seq(1), time_ms: 0, subject: message.subject, headers: message.headers, payload: message.payload };
+    known.commit(opening, Seq(1)).unwrap();
+    let poison =
+        Stored { seq: Seq(2), subject: "baton.support.c.c1.1.note.triage".to_owned(), headers: Default::default(), ..stored.clone() };
+    let damaged = Conversation::salvage(known.orchestration().clone(), known.id().clone(), &[stored, poison]);
+    for (tail, intent) in [(1, Intent::Contain), (2, again("died")), (1, Intent::Expire(Expired::Turn))] {
+        let proposal = Proposal { conversation: conversation("c1"), tail: Seq(tail), intent };
+        assert_eq!(judge(&damaged, &proposal, ATTEMPTS), damaged.must_fail().map(|failed| (Class::End, failed.into())));
+        assert!(damaged.must_fail().is_some());
+    }
+    assert_eq!(judged(vec![opened("triage")], 1, Intent::Contain), None, "somebody was faster");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use futures::stream;
 use journal::planted;
 use protocol::conversation::FoldError;
 use protocol::ids::{ConversationId, EventId};
-use protocol::wire::Stored;
+use protocol::wire::{DecodeError, Stored};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -153,11 +153,12 @@ impl Reader {
 
     async fn stored(&mut self, stored: &Stored) -> Result<Vec<Followed>, Unread> {
         match self.follower.stored(stored) {
-            Err(FoldError::Gap { .. }) => {
+            Err(error @ FoldError::Decode(DecodeError::Newer { .. })) => Err(error.into()),
+            Err(_) => {
                 let client = self.edge.client.clone();
                 client.catch_up(&self.wanted.conversation, &mut self.follower, stored.seq).await
             }
-            shown => Ok(shown?),
+            Ok(shown) => Ok(shown),
         }
     }
 

@@ -71,6 +71,7 @@ macro_rules! contract_tests {
             ids_that_begin_alike_are_not_mixed_up,
             sealing_entries_come_all_or_not_at_all,
             a_long_conversation_loads_whole,
+            bytes_that_no_version_writes_end_a_conversation,
             a_purge_leaves_what_is_not_below,
             without_a_stream_reading_fails,
         ]);

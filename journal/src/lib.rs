@@ -10,6 +10,7 @@ pub mod claim;
 #[cfg(feature = "contract")]
 pub mod contract;
 pub mod follow;
+mod load;
 pub mod memory;
 pub mod nats;
 pub mod planted;
@@ -24,15 +25,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use protocol::brief::Phase;
-use protocol::conversation::{Conversation, FoldError, Partial, Prepared};
-use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal, Seq};
+use protocol::conversation::Prepared;
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, Ordinal};
 use protocol::wire::Stored;
 
 pub use append::{Append, Refusal};
 pub use bus::{Answer, Bus, Connection, Delivery, Headers, RequestError};
 pub use claim::ENTRY_BYTES_MAX;
 pub use follow::{Follow, FollowError, Scope, Start};
+pub use load::{LoadError, complete, give_up, has_reached, load, salvage};
 pub use provision::{Plan, Provision, ProvisionError, Provisioned};
 pub use store::{ConsumerState, Expect, Store, StoreError, Value};
 pub use work::{Settle, WorkError, WorkItem, WorkSource};
@@ -69,6 +70,10 @@ pub trait Journal: Send + Sync + fmt::Debug {
         conversation: &ConversationId,
         ordinals: &[Ordinal],
     ) -> Result<Vec<Stored>, ReadError>;
+
+    /// All messages of a conversation, in the order of the stream, from the leader: also what is no entry, and, as it is stored,
+    /// an entry whose object is lost. It costs a read for each: for what cannot be read otherwise.
+    async fn messages(&self, orchestration: &OrchestrationName, conversation: &ConversationId) -> Result<Vec<Stored>, ReadError>;
 
     /// The work items of an agent, from its durable consumer.
     async fn work(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Box<dyn WorkSource>, WorkError>;
@@ -107,50 +112,4 @@ pub enum ReadError {
         /// The object's name.
         object: String,
     },
-}
-
-/// Why a conversation could not be had.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LoadError {
-    /// It could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// What was read is no conversation.
-    #[error(transparent)]
-    Fold(#[from] FoldError),
-}
-
-/// The whole conversation that a message belongs to, up to that message: no read for a short one, one for a long one.
-///
-/// # Errors
-/// [`LoadError`].
-pub async fn complete(journal: &(impl Journal + ?Sized), partial: Partial) -> Result<Conversation, LoadError> {
-    let subject = &partial.last().head.subject;
-    let sealed = match partial.sealed() {
-        [] => Vec::new(),
-        ordinals => journal.sealed(&subject.orchestration, &subject.conversation, ordinals).await?,
-    };
-    Ok(partial.complete(&sealed)?)
-}
-
-/// The whole conversation as the journal has it now; none where there is no conversation, or nothing is left of it.
-///
-/// # Errors
-/// [`LoadError`].
-pub async fn load(
-    journal: &(impl Journal + ?Sized),
-    orchestration: &OrchestrationName,
-    conversation: &ConversationId,
-) -> Result<Option<Conversation>, LoadError> {
-    let Some(stored) = journal.tail(orchestration, conversation).await? else { return Ok(None) };
-    let partial = Partial::decode(&stored).map_err(FoldError::from)?;
-    if partial.last().head.brief.phase == Phase::Erased {
-        return Ok(None);
-    }
-    complete(journal, partial).await.map(Some)
-}
-
-/// The sequence a reader must have reached before a fenced append may be judged again.
-pub fn has_reached(conversation: &Conversation, tail: Seq) -> bool {
-    conversation.tail().seq >= tail
 }

@@ -361,6 +361,12 @@ impl Journal for Memory {
         .unwrap_or_else(|| Err(no_stream(orchestration)))
     }
 
+    async fn messages(&self, orchestration: &OrchestrationName, conversation: &ConversationId) -> Result<Vec<Stored>, ReadError> {
+        self.request().await.map_err(ReadError::Unavailable)?;
+        self.with_stream(orchestration, |Stream { log, .. }, _| log.entries(conversation).map(|stored| log.redeem_or_raw(stored)).collect())
+            .ok_or_else(|| no_stream(orchestration))
+    }
+
     async fn work(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Box<dyn WorkSource>, WorkError> {
         self.request().await.map_err(WorkError::Unavailable)?;
         work::source(self, orchestration, agent)

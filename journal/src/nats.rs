@@ -84,6 +84,10 @@ impl Journal for Nats {
         read::sealed(&self.link, orchestration, conversation, ordinals).await
     }
 
+    async fn messages(&self, orchestration: &OrchestrationName, conversation: &ConversationId) -> Result<Vec<Stored>, ReadError> {
+        read::messages(&self.link, orchestration, conversation).await
+    }
+
     async fn work(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Box<dyn WorkSource>, WorkError> {
         work::work(&self.link, orchestration, agent).await
     }

@@ -212,6 +212,9 @@ pub enum Illegal {
     /// An entry records at least one event.
     #[error("an entry records at least one event")]
     Empty,
+    /// Something before it cannot be read.
+    #[error("something in the conversation cannot be read: nothing but the failure that says so can follow")]
+    Damaged,
 }
 
 /// What `after` needs to know of an entry.
@@ -308,6 +311,8 @@ impl Brief {
             | Event::Taken(_)
             | Event::Deferred(_)
             | Event::HandedBack(_) => by_owner,
+            // Whoever meets what nobody can read says so.
+            Event::Failed(failed) if failed.is_about_damage() => true,
             Event::SetAside(_) | Event::Failed(_) => by_owner || *step.from == Writer::Coordinator || step.from.is_caller(),
             // All that a caller can say of the end is that there will be nothing more from them.
             Event::Completed(event) => by_owner || (step.from.is_caller() && event.because == CompletedBecause::UserEnded),
@@ -337,6 +342,7 @@ impl Brief {
             | Event::HandedBack(_)
             | Event::Interrupted(_)
             | Event::Redispatched(_) => is_working,
+            Event::Failed(failed) if failed.is_about_damage() => true,
             Event::SetAside(_) | Event::Completed(_) | Event::Failed(_) => is_working || step.from.agent().is_none(),
             // While the caller is asked, what they say is the answer.
             Event::Said(_) => !self.requests.iter().any(OpenRequest::is_question_to_caller),

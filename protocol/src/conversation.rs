@@ -4,6 +4,8 @@
 //! sealed. [`Partial`] is what one message gives; [`Partial::complete`] adds the sealing entries that are read for a
 //! long conversation, and only then is there a [`Conversation`].
 
+mod damage;
+
 use std::sync::Arc;
 
 use crate::brief::{Brief, Fixed, Illegal, OpenRequest, Phase, Step};
@@ -15,6 +17,8 @@ use crate::subject::{Class, EntrySubject};
 use crate::wire::v1::{Carried, Payload, Record, State};
 use crate::wire::{DecodeError, HEADER_BYTES_MAX, Headers, Message, RECENT_MAX, SEAL_BYTES, Stored, header};
 
+pub use damage::Damage;
+
 /// A conversation as far as this reader knows it: complete from ordinal 0 to its tail.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Conversation {
@@ -22,9 +26,10 @@ pub struct Conversation {
     id: ConversationId,
     entries: Vec<Arc<Entry>>,
     tail: Tail,
+    damage: Option<Damage>,
 }
 
-/// The last entry a reader has seen. Every append is fenced by its sequence.
+/// The last entry a reader has seen, or what lies behind it and is none. Every append is fenced by its sequence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tail {
     /// Its sequence; 0 before the first entry.
@@ -215,7 +220,7 @@ impl Partial {
 impl Conversation {
     /// A conversation without entries: what an opening is prepared on.
     pub const fn empty(orchestration: OrchestrationName, id: ConversationId) -> Self {
-        Self { orchestration, id, entries: Vec::new(), tail: Tail { seq: Seq(0), next: 0, hash: None, epoch: Seq(0) } }
+        Self { orchestration, id, entries: Vec::new(), tail: Tail { seq: Seq(0), next: 0, hash: None, epoch: Seq(0) }, damage: None }
     }
 
     /// The orchestration whose stream it lies in.
@@ -318,7 +323,7 @@ impl Conversation {
             hash: Some(last.hash),
             epoch: last.epoch(),
         });
-        Self { orchestration: self.orchestration.clone(), id: self.id.clone(), entries, tail }
+        Self { orchestration: self.orchestration.clone(), id: self.id.clone(), entries, tail, damage: None }
     }
 
     fn push(&mut self, entry: Arc<Entry>) -> Result<(), FoldError> {
@@ -402,7 +407,7 @@ impl Conversation {
     /// A draft, behind this reader's tail.
     ///
     /// # Errors
-    /// [`PrepareError::Illegal`] when it cannot follow.
+    /// [`PrepareError::Illegal`] when it cannot follow; behind [damage](Self::damage) nothing can but the failure that says so.
     pub fn prepare(&self, draft: Draft) -> Result<Prepared, PrepareError> {
         self.prepare_fixed(draft, Fixed::default())
     }
@@ -416,6 +421,9 @@ impl Conversation {
     }
 
     fn prepare_fixed(&self, draft: Draft, fixed: Fixed) -> Result<Prepared, PrepareError> {
+        if self.must_fail().is_some() && !matches!(draft.events.as_slice(), [Event::Failed(failed)] if failed.is_about_damage()) {
+            return Err(Illegal::Damaged.into());
+        }
         let draft = next::draft(draft);
         let step = Step { ordinal: self.tail.next, class: &draft.class, from: &draft.from, events: &draft.events };
         let mut brief = match self.brief() {
@@ -461,23 +469,25 @@ impl Conversation {
         if matches!(events.last(), Some(Event::Erased(_))) {
             return Ok((Record { events, state: State::default() }, Vec::new()));
         }
-        let mut state = State::default();
-        let mut from = 0;
-        if let (Some(last), false) = (self.last(), is_snapshot) {
-            state.sealed.clone_from(&last.state.sealed);
-            state.recent.clone_from(&last.state.recent);
-            if last.state.seals {
-                // A snapshot lists none before it: it has absorbed them.
-                state.sealed.push(last.ordinal());
-                state.recent = self.recent_until(last);
-            }
-            from = state.sealed.last().map_or(0, |sealed| sealed.saturating_add(1));
-        }
+        // A snapshot lists no sealing entry before it: it has absorbed them.
+        let state = if is_snapshot { State::default() } else { self.next_state() };
+        let from = state.sealed.last().map_or(0, |sealed| sealed.saturating_add(1));
         let carried = self.entries.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
         let carry_bytes: usize = carried.iter().map(|entry| entry.carried_bytes()).sum();
         let mut record = Record { events, state };
         record.state.seals = is_snapshot || carry_bytes + record.encode()?.len() > SEAL_BYTES;
         Ok((record, carried.iter().map(|entry| entry.carried()).collect()))
+    }
+
+    /// What the next entry says of those that it does not carry.
+    fn next_state(&self) -> State {
+        let Some(last) = self.last() else { return State::default() };
+        let mut state = State { seals: false, ..last.state.clone() };
+        if last.state.seals {
+            state.sealed.push(last.ordinal());
+            state.recent = self.recent_until(last);
+        }
+        state
     }
 
     /// Callers' entry ids that no carry will show any more.

@@ -110,6 +110,9 @@ impl Entry {
     pub fn decode(stored: &Stored) -> Result<(Self, Vec<Self>), DecodeError> {
         // The version is judged before the body: a newer one may look altogether different.
         let head = Head::decode(&stored.subject, &stored.headers)?;
+        if let Some(object) = stored.headers.get(header::OBJECT).filter(|_| stored.payload.is_empty()) {
+            return Err(DecodeError::malformed(format_args!("its object {object} is missing or damaged")));
+        }
         let Payload { record, carry } = Payload::decode(&stored.payload)?;
         let carry = carry.into_iter().map(Self::from_carried).collect::<Result<_, _>>()?;
         Ok((Self::from_parts(head, stored.seq, stored.headers.clone(), record)?, carry))
@@ -130,6 +133,11 @@ impl Entry {
         }
         let hash = hash(&head.subject, &headers);
         Ok(Self { head, seq, events, state, hash, headers, record })
+    }
+
+    /// Whether only its head is left; see [`Conversation::salvage`](crate::conversation::Conversation::salvage).
+    pub(crate) const fn is_lost(&self) -> bool {
+        self.events.is_empty()
     }
 
     /// Its number in the conversation.
@@ -177,11 +185,11 @@ impl Entry {
     }
 }
 
-/// The bytes that an entry's hash, and a signature, cover: the subject and every header of Baton's but the signature,
-/// a line each. The record is covered through its own hash among them.
+/// The bytes that an entry's hash, and a signature, cover: the subject and every header of Baton's but the signature and
+/// the message's own, a line each. The record is covered through its own hash among them.
 pub fn canonical_head(subject: &EntrySubject, headers: &Headers) -> Vec<u8> {
     let mut bytes = subject.to_string().into_bytes();
-    for name in header::ALL.iter().filter(|name| **name != header::SIGNATURE) {
+    for name in header::ALL.iter().filter(|name| ![header::SIGNATURE, header::OBJECT].contains(name)) {
         if let Some(value) = headers.get(name) {
             for part in ["\n", name, ":", value] {
                 bytes.extend_from_slice(part.as_bytes());

@@ -657,6 +657,8 @@ pub mod failure {
     pub const UNWRITABLE: &str = "unwritable";
     /// An entry is of a version that no worker knew in time.
     pub const UNKNOWN_VERSION: &str = "unknown_version";
+    /// Something in the conversation is nothing that any version writes, or its payload is lost.
+    pub const DAMAGED: &str = "damaged";
     /// The broker does not permit the outcome.
     pub const NOT_PERMITTED: &str = "not_permitted";
     /// The result does not match the output schema.
@@ -674,6 +676,13 @@ pub struct Failed {
     pub code: Cow<'static, str>,
     /// For people: what failed, where, and the way out.
     pub detail: String,
+}
+
+impl Failed {
+    /// Whether it says that something in the conversation cannot be read: anybody may find that.
+    pub fn is_about_damage(&self) -> bool {
+        [failure::DAMAGED, failure::UNKNOWN_VERSION].contains(&&*self.code)
+    }
 }
 
 /// See [`Event::Cancelled`].

@@ -92,6 +92,13 @@ fn parse(text: &str) -> Option<EntrySubject> {
     next().is_none().then_some(EntrySubject { orchestration, conversation, ordinal, class, from })
 }
 
+/// The conversation that lies under a subject, whatever else the subject says: also what is no entry lies somewhere.
+pub fn conversation_of(subject: &str) -> Option<ConversationId> {
+    let mut tokens = subject.strip_prefix("baton.")?.split('.');
+    let (_, kind, conversation) = (tokens.next()?, tokens.next()?, tokens.next()?);
+    (kind == "c" && tokens.next().is_some()).then(|| conversation.parse().ok())?
+}
+
 /// The filter that fences every append into a conversation. It must be byte-identical for every writer: a cluster's
 /// in-flight check compares it literally (measured: another spelling lets two writers in, 299 of 300).
 pub fn fence(orchestration: &OrchestrationName, conversation: &ConversationId) -> String {
@@ -241,6 +248,18 @@ mod tests {
     fn subjects_survive_both_ways() {
         for text in SUBJECTS {
             assert_eq!(text.parse::<EntrySubject>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_entry_lies_in_a_conversation_all_the_same() {
+        let c1 = Some("c1".parse().unwrap());
+        for text in SUBJECTS.into_iter().chain(["baton.support.c.c1.x", "baton.support.c.c1.-1.ask.triage", "baton.support.c.c1.7.what."]) {
+            assert_eq!(conversation_of(text), c1, "{text}");
+        }
+        for text in ["", "baton.support.c.c1", "baton.support.live.triage.c1", "x.support.c.c1.0.ask.triage", "baton.support.c.c 1.0.ask.x"]
+        {
+            assert_eq!(conversation_of(text), None, "{text}");
         }
     }
 

@@ -145,3 +145,32 @@ async fn a_conversation_of_large_entries_survives_its_worker_and_ends_whole() {
     let small = stored.values().filter(|(_, object)| object.is_none());
     assert!(small.clone().count() >= 2 && small.clone().all(|(bytes, _)| *bytes < SMALL), "{stored:?}");
 }
+
+/// Deletes the object that holds the payload of a conversation's first entry.
+async fn lose_the_opening(server: &nats::Server, conversation: &ConversationId) {
+    let admin = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let stream = admin.get_stream("baton-archive").await.unwrap();
+    let opening = stream.get_last_raw_message_by_subject(&format!("baton.archive.c.{conversation}.0.>")).await.unwrap();
+    let object = opening.headers.get(header::OBJECT).unwrap().to_string();
+    admin.get_object_store("baton-archive").await.unwrap().delete(&object).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_conversation_whose_payload_is_lost_fails_and_its_worker_goes_on() {
+    let mut world = World::start().await;
+    let caller = world.caller().await;
+    let large = "q".repeat(2 * MIB);
+    let lost = caller.invoke(&Opening::new("tests", large.as_str()), client::Callbacks::default()).await.unwrap();
+    lose_the_opening(&world.server, lost.conversation()).await;
+    let _worker = world.worker().await;
+    let Outcome::Failed(failed) = lost.get(Some(PATIENCE)).await.unwrap() else { panic!("it has not failed") };
+    assert_eq!(failed.code, "damaged");
+    assert!(failed.detail.starts_with("entry 0, message 1 of the stream, cannot be read: not an entry: its object "), "{}", failed.detail);
+    let shown = world.show(lost.conversation()).await;
+    assert_eq!((&shown["brief"]["phase"], shown["entries"].as_array().unwrap().len()), (&json!("failed"), 2));
+    assert!(shown["damage"].as_str().unwrap().starts_with("entry 0, message 1"), "{}", shown["damage"]);
+
+    let well = caller.invoke(&Opening::new("tests", "small"), client::Callbacks::default()).await.unwrap();
+    world.service.next().await.say("Filed.");
+    assert!(matches!(well.get(Some(PATIENCE)).await.unwrap(), Outcome::Completed(_)));
+}

@@ -3,6 +3,8 @@
 
 #[path = "gateway/broker.rs"]
 mod broker;
+#[path = "gateway/damage.rs"]
+mod damage;
 #[path = "gateway/description.rs"]
 mod description;
 #[path = "gateway/limits.rs"]

@@ -85,7 +85,10 @@ impl Driver {
                     let at = usize::try_from(prepared.ordinal()).ok().and_then(|ordinal| refolded.entries().get(ordinal));
                     return match at.filter(|entry| entry.head.id == prepared.id()) {
                         Some(own) => stored(turn, prepared, own.seq),
-                        None => Ok(Input::Fenced(refolded)),
+                        None => match refolded.must_fail() {
+                            Some(failed) => Err(self.failing(refolded, failed).await),
+                            None => Ok(Input::Fenced(refolded)),
+                        },
                     };
                 }
                 // A replica that lags, or a broker that is away: the answer is there, only not yet here.

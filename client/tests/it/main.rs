@@ -4,6 +4,7 @@
 
 mod answering;
 mod conversing;
+mod damage;
 mod desk;
 mod following;
 mod querying;

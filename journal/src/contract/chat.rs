@@ -71,6 +71,11 @@ impl Chat {
         self.prepare(to(target), Writer::Agent(owner), transferred.into())
     }
 
+    /// The failure of a conversation in which something cannot be read.
+    pub(super) fn failing(&self, damaged: &Conversation) -> Prepared {
+        damaged.prepare(draft(Class::End, Writer::Coordinator, damaged.must_fail().unwrap().into())).unwrap()
+    }
+
     fn prepare(&self, class: Class, from: Writer, event: Event) -> Prepared {
         self.conversation.prepare(draft(class, from, event)).unwrap()
     }

@@ -3,6 +3,7 @@
 use futures::StreamExt;
 use futures::future::join_all;
 use protocol::conversation::{FoldError, Partial};
+use protocol::event::failure;
 use protocol::ids::Seq;
 use protocol::wire::{DecodeError, Stored, header};
 
@@ -166,7 +167,7 @@ fn assert_is_raw(stored: &Stored, lost: &Appended) {
 pub async fn an_entry_whose_object_is_lost_is_told_from_one_that_is_not_there(broker: Shared) {
     let broker = provisioned(broker, LONG).await;
     let mut chat = Chat::open(&broker, "c1").await;
-    let start = Start::After(chat.seq());
+    let (opened, start) = (chat.seq(), Start::After(chat.seq()));
     let lost = chat.append(chat.transferring_because("refund", Some(large()))).await;
     let object = object_name(&lost.prepared);
     broker.delete_object(&orchestration(), &object).await.unwrap();
@@ -174,9 +175,16 @@ pub async fn an_entry_whose_object_is_lost_is_told_from_one_that_is_not_there(br
     let (id, damaged) = (chat.conversation.id().clone(), ReadError::Damaged { subject: lost.prepared.message.subject.clone(), object });
     assert_eq!(broker.tail(&orchestration(), &id).await, Err(damaged.clone()));
     assert_eq!(broker.at(&orchestration(), &id, 1).await, Err(damaged.clone()));
-    assert_eq!(broker.sealed(&orchestration(), &id, &[0, 1]).await, Err(damaged.clone()));
+    assert_eq!(broker.sealed(&orchestration(), &id, &[0, 1]).await, Err(damaged));
     let next = chat.transfer("triage").await;
-    assert_eq!(crate::load(&*broker, &orchestration(), &id).await, Err(LoadError::Read(damaged)));
+    let messages = broker.messages(&orchestration(), &id).await.unwrap();
+    assert_eq!(messages.iter().map(|stored| stored.seq).collect::<Vec<_>>(), [opened, lost.seq, next.seq]);
+    assert_is_raw(&messages[1], &lost);
+    next.assert_is(&messages[2]);
+    let salvaged = crate::load(&*broker, &orchestration(), &id).await.unwrap().unwrap();
+    assert_eq!((salvaged.tail(), salvaged.brief()), (chat.conversation.tail(), chat.conversation.brief()));
+    assert_eq!(salvaged.damage().map(|damage| (damage.seq, damage.ordinal)), Some((lost.seq, 1)));
+    assert_eq!(salvaged.must_fail().unwrap().code, failure::DAMAGED);
     assert_eq!(crate::load(&*broker, &orchestration(), &"c2".parse().unwrap()).await, Ok::<_, LoadError>(None));
 
     let mut source = broker.work(&orchestration(), &agent("refund")).await.unwrap();

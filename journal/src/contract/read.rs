@@ -1,9 +1,11 @@
 //! What reads promise.
 
+use protocol::brief::Phase;
 use protocol::conversation::Partial;
+use protocol::wire::{Headers, Message};
 
 use super::{Chat, LONG, orchestration, provisioned, within};
-use crate::{ReadError, Shared};
+use crate::{Append, ReadError, Shared};
 
 /// Before the opening.
 pub async fn where_there_is_no_conversation_there_is_nothing(broker: Shared) {
@@ -73,6 +75,38 @@ pub async fn a_long_conversation_loads_whole(broker: Shared) {
     assert!(last.sealed().len() > 1, "{:?}", last.sealed());
     let loaded = crate::load(&*broker, &orchestration(), chat.conversation.id()).await.unwrap();
     assert_eq!(loaded.unwrap(), chat.conversation);
+}
+
+/// Bytes that no version writes fence as an entry does, and nothing follows them but the failure that says so; from there on the
+/// conversation reads as if they were not there.
+pub async fn bytes_that_no_version_writes_end_a_conversation(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    for (id, ordinal) in [("c1", 2), ("c2", 1), ("c3", 77)] {
+        let mut chat = Chat::open(&broker, id).await;
+        let said = chat.say(&"x".repeat(9000)).await;
+        let late = chat.saying("late");
+        let mut poison = late.clone();
+        poison.message = Message {
+            subject: format!("baton.{}.c.{id}.{ordinal}.to.triage.000000000000.client", orchestration()),
+            headers: Headers::default(),
+            payload: "\u{7f}poison".into(),
+        };
+        let Append::Appended(seq) = broker.append(&poison).await else { panic!("it is not stored") };
+        assert_eq!(broker.append(&late).await, Append::Fenced { tail: seq }, "{ordinal}");
+
+        let messages = broker.messages(&orchestration(), chat.conversation.id()).await.unwrap();
+        assert_eq!((messages.len(), messages[2].seq, &messages[2].payload), (3, seq, &poison.message.payload));
+        said.assert_is(&messages[1]);
+        let mut damaged = crate::load(&*broker, &orchestration(), chat.conversation.id()).await.unwrap().unwrap();
+        assert_eq!((damaged.entries(), damaged.tail().seq), (chat.conversation.entries(), seq));
+
+        let failed = chat.failing(&damaged);
+        let Append::Appended(end) = broker.append(&failed).await else { panic!("it is not stored") };
+        assert_eq!(broker.append(&failed).await, Append::Appended(end), "sent again it is the same");
+        damaged.commit(failed, end).unwrap();
+        let read = crate::load(&*broker, &orchestration(), chat.conversation.id()).await.unwrap().unwrap();
+        assert_eq!((read.entries(), read.phase(), read.damage()), (damaged.entries(), Some(Phase::Failed), None));
+    }
 }
 
 /// Of this conversation what is not below, of others everything.

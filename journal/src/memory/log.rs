@@ -113,6 +113,8 @@ impl Log {
         match self.at(&prepared.subject().conversation, prepared.ordinal()) {
             Some(found) if prepared.is_stored_as(found) => Append::Appended(found.seq),
             Some(_) => Append::Fenced { tail },
+            // What the writer saw is still there: what follows it is no entry.
+            None if self.kept.contains_key(&prepared.expected) => Append::Fenced { tail },
             // Something must have followed the expected tail; that it is not there means that it was purged.
             None => Append::Gone,
         }

@@ -232,10 +232,14 @@ impl<'a> Publish<'a> {
                 let is_own = self.prepared.is_stored_as(&entry);
                 Next::Done(if is_own { Append::Appended(entry.seq) } else { Append::Fenced { tail } })
             }
-            // The conversation goes on beyond this ordinal, and the ordinal is not there: it has been purged. A reader
-            // that has not reached the tail cannot say so.
+            // The conversation goes on beyond this ordinal, and the ordinal is not there: it has been purged, unless what the
+            // writer saw is still there, and what follows it is no entry. A reader that has not reached the tail cannot say so.
             Ok(None) => match self.tail().await {
-                Ok(Some(seen)) if seen >= tail => Next::Done(Append::Gone),
+                Ok(Some(seen)) if seen >= tail => match self.has_expected().await {
+                    Ok(true) => Next::Done(Append::Fenced { tail }),
+                    Ok(false) => Next::Done(Append::Gone),
+                    Err(failure) => Next::Again(REPEAT_AFTER, failure.to_string()),
+                },
                 Ok(_) => Next::Again(REPEAT_AFTER, "the broker's leader has not caught up".to_owned()),
                 Err(failure) => Next::Again(REPEAT_AFTER, failure.to_string()),
             },
@@ -269,6 +273,13 @@ impl<'a> Publish<'a> {
     async fn is_erased(&self) -> Result<bool, Failure> {
         let info = self.link.stream_info(&stream(&self.subject.orchestration)).await?;
         Ok(info.state.last_seq >= self.expected && self.tail().await?.is_none_or(|tail| tail < self.expected))
+    }
+
+    /// Whether the entry that this one was prepared behind is there.
+    async fn has_expected(&self) -> Result<bool, Failure> {
+        let (EntrySubject { orchestration, conversation, .. }, expected) = (self.subject, self.expected);
+        let found = self.link.next_from_leader(&stream(orchestration), &fence(orchestration, conversation), expected).await?;
+        Ok(expected > Seq(0) && found.is_some_and(|found| found.seq == expected))
     }
 
     /// The conversation's last sequence, from the leader.

@@ -168,6 +168,24 @@ pub(super) async fn sealed(
     Ok(complete)
 }
 
+/// All messages of a conversation, one after the other.
+pub(super) async fn messages(
+    link: &Link,
+    orchestration: &OrchestrationName,
+    conversation: &ConversationId,
+) -> Result<Vec<Stored>, ReadError> {
+    let (stream, filter) = (subject::stream(orchestration), subject::fence(orchestration, conversation));
+    let (mut found, mut from) = (Vec::new(), Seq(1));
+    while let Some(stored) = link.next_from_leader(&stream, &filter, from).await? {
+        from = Seq(stored.seq.0 + 1);
+        found.push(match link.redeem(orchestration, stored.clone()).await {
+            Err(ReadError::Damaged { .. }) => stored,
+            redeemed => redeemed?,
+        });
+    }
+    Ok(found)
+}
+
 /// The ordinal of what was read.
 pub(super) fn ordinal(entry: &Stored) -> Option<Ordinal> {
     entry.subject.parse::<EntrySubject>().ok().map(|subject| subject.ordinal)

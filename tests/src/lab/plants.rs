@@ -20,7 +20,7 @@ const fn plant(name: &'static str, about: &'static str, fault: &'static str, inv
 }
 
 /// All of them.
-pub const PLANTS: [Plant; 15] = [
+pub const PLANTS: [Plant; 16] = [
     plant("no-fence", "entries are published without a fence", "freeze-worker-10s", &["I3", "I4"]),
     plant("end-not-fenced", "the entry that ends a conversation is published without a fence", "nothing", &["I3", "I13", "I14"]),
     plant("skip-taken", "a redelivered turn goes on without an entry that says so", "freeze-worker-10s", &["I4"]),
@@ -31,6 +31,7 @@ pub const PLANTS: [Plant; 15] = [
     plant("keyed-wrongly", "a memory of prompts is kept by nobody's key", "nothing", &["I15"]),
     plant("deaf-to-cancel", "a worker does not hear that its conversation is over", "call-off", &["I13", "I14"]),
     plant("poison-exits", "a worker exits at an entry that it cannot read", "poison", &["I17"]),
+    plant("poison-hangs", "a conversation in which something cannot be read is left as it is", "poison", &["I17"]),
     plant("second-reply-accepted", "whoever answers too late is told that it was taken", "nothing", &["I1", "I11"]),
     plant("ack-before-commit", "people are told 2xx before anything is stored", "nothing", &["I1"]),
     plant("unknown-is-failed", "an opening that is repeated is another conversation", "kill-gateway-opening", &["I1"]),

@@ -21,9 +21,7 @@ fn judge(view: &View<'_>, operation: &Operation<'_>) -> Option<Violation> {
     let (accepted_us, _) = operation.ended?;
     let due_us = accepted_us.max(view.calm_us()).saturating_add(BOUND_US);
     let (conversation, message) = (operation.conversation?, operation.message()?);
-    // What becomes of a poisoned conversation is I17's matter.
-    let is_poisoned = view.lines(conversation).any(Line::is_poison);
-    if view.end_us < due_us || is_poisoned || view.is_erased(conversation) {
+    if view.end_us < due_us || view.is_erased(conversation) {
         return None;
     }
     // What is not in the journal at all is I1's matter.

@@ -48,7 +48,8 @@ fn replicas(view: &View<'_>) -> Vec<Violation> {
     violations
 }
 
-/// Ordinals follow one another as sequences do, and each entry names the one before it.
+/// Ordinals follow one another as sequences do, and each entry names the one before it. Bytes that no version writes have none: the
+/// failure behind them takes the ordinal that belongs there, and names the entry before them.
 fn order(view: &View<'_>, conversation: &str) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut before: Option<&Line<'_>> = None;
@@ -59,7 +60,6 @@ fn order(view: &View<'_>, conversation: &str) -> Vec<Violation> {
             let what = format!("entry {} stands where entry {expected} belongs", line.ordinal());
             violations.push(of(view, line, before.map(|before| before.record).into_iter().chain([line.record]).collect::<Vec<_>>(), what));
         } else if let Some(Ok(previous)) = before.map(|before| before.entry.as_ref())
-            && !line.is_poison()
             && line.header(header::PREVIOUS) != previous.hash.to_string()
         {
             let what = format!("entry {} does not name entry {} as the one before it", line.ordinal(), previous.ordinal());

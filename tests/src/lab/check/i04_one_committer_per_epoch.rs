@@ -17,7 +17,7 @@ fn judge(view: &View<'_>, conversation: &str) -> Vec<Violation> {
     };
     let mut epoch = (!view.is_erased(conversation)).then_some(0);
     let mut committer: Option<&Line<'_>> = None;
-    for line in view.lines(conversation).take_while(|line| !line.is_poison()) {
+    for line in view.lines(conversation) {
         let stated = line.epoch();
         match (epoch, stated) {
             (Some(epoch), Some(stated)) if stated < epoch => {
@@ -58,7 +58,7 @@ fn commits(line: &Line<'_>) -> bool {
     let [events @ .., last] = line.events() else { return line.agent().is_some() && line.kind() != "set-aside" };
     let says_that_nobody_can = match last {
         Event::SetAside(_) => true,
-        Event::Failed(failed) => [failure::POISON, failure::MISCONFIGURED].contains(&&*failed.code),
+        Event::Failed(failed) => failed.is_about_damage() || [failure::POISON, failure::MISCONFIGURED].contains(&&*failed.code),
         _ => false,
     };
     line.agent().is_some() && !(events.is_empty() && says_that_nobody_can)

@@ -24,7 +24,7 @@ fn judge(view: &View<'_>, conversation: &str) -> Vec<Violation> {
         _ => None,
     });
     let metadata = opened.unwrap_or(&nothing);
-    let judged = owners(view.lines(conversation).filter(|line| !line.is_poison())).into_iter().filter_map(|(line, owner)| {
+    let judged = owners(view.lines(conversation)).into_iter().filter_map(|(line, owner)| {
         let what = foreign(line, owner).or_else(|| match &line.subject.class {
             Class::To { agent, revision } => {
                 let Some(definition) = view.definition(line).filter(|definition| definition.revision() == revision) else {
@@ -39,10 +39,12 @@ fn judge(view: &View<'_>, conversation: &str) -> Vec<Violation> {
     judged.collect()
 }
 
-/// An agent writes only while it is the owner.
+/// An agent writes only while it is the owner; that something cannot be read may be said by whoever meets it.
 fn foreign(line: &Line<'_>, owner: Option<&AgentName>) -> Option<String> {
     let (writer, owner) = (line.agent()?, owner?);
-    (writer != owner).then(|| format!("entry {} was written by {writer} while {owner} owned the conversation", line.ordinal()))
+    let is_about_damage = matches!(line.events(), [Event::Failed(failed)] if failed.is_about_damage());
+    (writer != owner && !is_about_damage)
+        .then(|| format!("entry {} was written by {writer} while {owner} owned the conversation", line.ordinal()))
 }
 
 /// One move of the conversation, judged by who made it.

@@ -4,6 +4,7 @@
 use super::Violation;
 use super::view::{Line, View};
 use crate::lab::record::Seen;
+use protocol::event::{Event, failure};
 use protocol::subject::Class;
 
 /// How long what nobody understands may wait for somebody who does, in milliseconds; and a minute for the one who gives up.
@@ -65,14 +66,28 @@ fn set_aside(view: &View<'_>, conversation: &str) -> Option<Violation> {
     (waited_ms > SET_ASIDE_MS).then(|| Violation::of("I17", Some(conversation), until_us, [first.record], what))
 }
 
-/// Bytes that no version writes end their conversation visibly.
+/// Bytes that no version writes end their conversation visibly: nothing follows them but the failure that says so, and whoever
+/// follows the conversation is shown it.
 fn poisoned(view: &View<'_>, conversation: &str) -> Option<Violation> {
-    let poison = view.lines(conversation).find(|line| line.is_poison())?;
+    let began = view.lines(conversation).next()?.seq;
+    let poison = view.poison(conversation).find(|poison| poison.seq > began)?;
+    if view.lines(conversation).any(|line| line.seq < poison.seq && line.subject.class == Class::End) {
+        return None;
+    }
     let since_us = view.stored_us(poison).max(view.calm_us());
-    let is_over = view.lines(conversation).any(|line| line.ordinal() > poison.ordinal() && line.subject.class == Class::End);
     let is_due = view.end_us >= since_us.saturating_add(BOUND_US);
-    let what = format!("entry {} is nothing that any version writes, and the conversation has not failed", poison.ordinal());
-    (is_due && !is_over).then(|| Violation::of("I17", Some(conversation), since_us, [poison.record], what))
+    let mut behind = view.lines(conversation).filter(|line| line.seq > poison.seq && line.kind() != "erased");
+    let reported = |evidence: &[usize], what: &str| {
+        let what = format!("message {} is nothing that any version writes, and {what}", poison.seq);
+        Some(Violation::of("I17", Some(conversation), since_us, [&[poison.record][..], evidence].concat(), what))
+    };
+    let Some(failed) = behind.next() else { return is_due.then(|| reported(&[], "the conversation has not failed")).flatten() };
+    if !matches!(failed.events(), [Event::Failed(failed)] if failed.code == failure::DAMAGED) {
+        return reported(&[failed.record], &format!("entry {} follows it, {}", failed.ordinal(), failed.kind()));
+    }
+    let mut streams = view.streams.iter().filter(|stream| stream.conversation == conversation).peekable();
+    let is_shown = streams.peek().is_none() || streams.any(|stream| stream.received.iter().any(|(_, _, kind, _)| *kind == failed.kind()));
+    if is_due && !is_shown { reported(&[failed.record], "the failure was shown to nobody who follows it") } else { None }
 }
 
 #[cfg(test)]
@@ -129,6 +144,34 @@ mod tests {
         let mut story = Story::quiet();
         story.poisoned();
         holds(&story);
+        story.wait(61_000);
+        breaks(&story, &["I17"]);
+    }
+
+    #[test]
+    fn a_poisoned_conversation_that_fails_for_that_reason_is_well() {
+        let mut story = Story::quiet();
+        story.poisoned();
+        story.poisoned();
+        story.failed_by_coordinator("damaged");
+        story.wait(61_000);
+        holds(&story);
+    }
+
+    #[test]
+    fn a_poisoned_conversation_that_goes_on_is_reported() {
+        let mut story = Story::quiet();
+        story.poisoned();
+        story.failed_by_coordinator("turn_timeout");
+        breaks(&story, &["I17"]);
+    }
+
+    #[test]
+    fn a_failure_that_nobody_sees_is_reported() {
+        let mut story = Story::quiet();
+        story.poisoned();
+        story.failed_by_coordinator("damaged");
+        story.unseen_last();
         story.wait(61_000);
         breaks(&story, &["I17"]);
     }

@@ -124,8 +124,8 @@ impl Line<'_> {
         self.subject.from.agent()
     }
 
-    /// Whether no version writes such bytes: then nothing that it says counts.
-    pub const fn is_poison(&self) -> bool {
+    /// Whether no version writes such bytes.
+    const fn is_poison(&self) -> bool {
         matches!(self.entry, Err(Unreadable::Malformed(_)))
     }
 
@@ -445,8 +445,18 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The entries of a conversation, in the order of the stream; none of an unknown one.
+    /// The entries of a conversation, in the order of the stream; none of an unknown one. Bytes that no version writes are no
+    /// entries: they have no ordinal, and nothing that they say counts.
     pub fn lines(&self, conversation: &str) -> impl DoubleEndedIterator<Item = &Line<'a>> + Clone {
+        self.messages(conversation).filter(|line| !line.is_poison())
+    }
+
+    /// Bytes that no version writes, which lie where a conversation's entries do.
+    pub fn poison(&self, conversation: &str) -> impl Iterator<Item = &Line<'a>> {
+        self.messages(conversation).filter(|line| line.is_poison())
+    }
+
+    fn messages(&self, conversation: &str) -> impl DoubleEndedIterator<Item = &Line<'a>> + Clone {
         let places = self.journal.get(conversation).map(Vec::as_slice).unwrap_or_default();
         places.iter().filter_map(|place| self.copies.get(*place))
     }
