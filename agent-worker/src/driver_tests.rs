@@ -100,10 +100,16 @@ impl Stage {
         self.memory.stored(self.orchestration.name()).iter().filter(|stored| stored.subject.ends_with(".writer")).count()
     }
 
-    /// Nothing of the agent's work is left.
+    /// Nothing of the agent's work is left, once whatever was given back has come again: in this clock's time, which costs none.
     async fn is_settled(&self) -> bool {
-        let state = self.memory.consumer_state(self.orchestration.name(), self.orchestration.start()).await.unwrap().unwrap();
-        (state.pending, state.ack_pending) == (0, 0)
+        for _ in 0..60 {
+            let state = self.memory.consumer_state(self.orchestration.name(), self.orchestration.start()).await.unwrap().unwrap();
+            if (state.pending, state.ack_pending) == (0, 0) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        false
     }
 }
 

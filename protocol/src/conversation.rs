@@ -198,10 +198,16 @@ impl Partial {
     /// [`FoldError`] when a stretch is missing or an entry does not belong.
     pub fn complete(self, sealed: &[Stored]) -> Result<Conversation, FoldError> {
         let mut entries = Vec::with_capacity(self.carry.len() + 1);
+        let mut unreadable = None;
         for stored in sealed {
-            let (entry, carry) = Entry::decode(stored)?;
-            entries.extend(carry);
-            entries.push(entry);
+            match Entry::decode(stored) {
+                Ok((entry, carry)) => {
+                    entries.extend(carry);
+                    entries.push(entry);
+                }
+                // Anybody's bytes may lie under the subject of an entry: they matter only where that one is missing.
+                Err(error) => unreadable = unreadable.or(Some(error)),
+            }
         }
         entries.extend(self.carry);
         let subject = &self.last.head.subject;
@@ -211,7 +217,9 @@ impl Partial {
         // A snapshot's carry repeats stretches that others hold too.
         entries.dedup_by_key(|entry| entry.ordinal());
         for entry in entries {
-            conversation.push(Arc::new(entry))?;
+            if let Err(missing) = conversation.push(Arc::new(entry)) {
+                return Err(unreadable.map_or(missing, FoldError::from));
+            }
         }
         Ok(conversation)
     }

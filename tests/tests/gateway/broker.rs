@@ -56,6 +56,8 @@ async fn while_the_broker_is_away_nothing_is_promised_and_then_everything_goes_o
 
     // The stream that was open all the time goes on by itself.
     view.read_until(&mut events, |view| view.kinds().contains(&"replied") && is_asked(view)).await;
-    assert_eq!(view.kinds(), ["opened", "responded", "asked", "replied", "responded", "asked"]);
+    // Whether somebody took the item over that lay there before the broker was back is another test's question.
+    let told: Vec<&str> = view.kinds().into_iter().filter(|kind| *kind != "taken").collect();
+    assert_eq!(told, ["opened", "responded", "asked", "replied", "responded", "asked"]);
     assert_eq!(view.answers(), ["What can I do?", "What can I do?"]);
 }
