@@ -10,6 +10,7 @@ mod claim;
 mod connect;
 mod follow;
 mod inspect;
+pub mod measure;
 mod message;
 mod objects;
 mod provision;
