@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use protocol::brief::Phase;
 use protocol::event::Audience;
 use protocol::ids::{AgentName, ConversationId, InvalidId, OrchestrationName, ProcessId, Writer};
+
+use crate::bench::shape::Shape;
+use crate::broker::Fsync;
 
 /// AI agents that hand conversations to one another, each in its own process, over NATS.
 #[derive(Debug, Parser)]
@@ -50,6 +54,8 @@ pub enum Command {
     Dev(DevArgs),
     /// Play the customer-support conversation, every agent in a process of its own.
     Demo(DemoArgs),
+    /// Measure a deployment on this machine under a load of conversations, beside what any durable handoff costs at least.
+    Bench(BenchArgs),
     /// Serve agents of an orchestration.
     Worker(WorkerArgs),
     /// Watch over orchestrations: register, provision, deadlines, sweep, queries.
@@ -128,6 +134,54 @@ pub struct DemoArgs {
     /// refund, and count what was lost and doubled.
     #[arg(long, conflicts_with_all = ["manifest", "replies", "task"])]
     pub crash: bool,
+}
+
+/// See [`Command::Bench`].
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Compare ratios (×: Baton over the raw loop in the same run), not figures of different machines or hours. Nothing else \
+    should run meanwhile. docs/performance.md says what each figure means."
+)]
+pub struct BenchArgs {
+    /// What the conversations are like; may be given several times. By default every shape, one after the other: a minute or two.
+    #[arg(long = "shape", value_enum, value_name = "SHAPE", value_delimiter = ',')]
+    pub shapes: Vec<Shape>,
+    /// Conversations at once; may be given several times, each a load of its own. By default as the shape has it.
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+    pub conversations: Vec<usize>,
+    /// Handoffs of each conversation, for shapes in which agents only hand over.
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+    pub handoffs: Option<usize>,
+    /// How often each load is played; medians are reported.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub runs: usize,
+    /// When the broker's files reach the disk.
+    #[arg(long, value_enum, default_value_t = FileSync::Always)]
+    pub sync: FileSync,
+    /// A real endpoint that speaks OpenAI's Chat Completions; by default a script plays the models. Its key is OPENAI_API_KEY.
+    #[arg(long, value_name = "URL")]
+    pub base_url: Option<String>,
+    /// The model there.
+    #[arg(long, value_name = "NAME", env = "OPENAI_MODEL", default_value = "gpt-5-mini")]
+    pub model: String,
+}
+
+/// When a broker's files reach the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FileSync {
+    /// Before an entry is acknowledged: it survives a power failure.
+    Always,
+    /// Every two minutes, as nats-server does unless it is told otherwise.
+    Default,
+}
+
+impl From<FileSync> for Fsync {
+    fn from(sync: FileSync) -> Self {
+        match sync {
+            FileSync::Always => Self::Always,
+            FileSync::Default => Self::Every(Duration::from_secs(120)),
+        }
+    }
 }
 
 /// See [`Command::Worker`].

@@ -29,6 +29,6 @@ pub use config::{Config, Fsync};
 pub use find::{FindError, Found, Places, find};
 pub use obtain::{ObtainError, Route, obtain};
 pub use report::{Report, Stderr};
-pub use server::{Server, StartError};
+pub use server::{Server, StartError, monitor};
 pub use tool::ToolError;
 pub use version::Version;

@@ -94,11 +94,16 @@ fn same_or_free(remembered: &Path) -> anyhow::Result<SocketAddr> {
     let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
     let address = match last.filter(is_free) {
         Some(address) => address,
-        None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).context("no port is free")?,
+        None => free_address()?,
     };
     // Best effort: without it the next time has another address.
     let _ = std::fs::write(remembered, address.to_string());
     Ok(address)
+}
+
+/// An address of this machine at which nobody listens now.
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).context("no port is free")
 }
 
 fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path, audiences: &BTreeSet<Audience>) {

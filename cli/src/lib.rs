@@ -5,6 +5,7 @@
 
 pub mod args;
 mod attendance;
+pub mod bench;
 pub mod broker;
 mod cancel;
 mod chat;
@@ -71,6 +72,7 @@ async fn run(args: Args, functions: Functions, output: Output) -> anyhow::Result
     match args.command {
         Command::Dev(args) => dev::command(args, &log).await,
         Command::Demo(args) => dev::demo::command(args, &log, output).await,
+        Command::Bench(args) => bench::command(args, &log, output).await,
         Command::Worker(args) => worker::command(args, functions, &log).await,
         Command::Coordinator(args) => coordinator::command(args, &log).await,
         Command::Gateway(args) => gateway::command(args, &log).await,

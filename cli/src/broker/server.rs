@@ -163,15 +163,19 @@ impl Server {
 
     /// What its monitoring endpoint answers, e.g. to `/jsz`, whatever the status: `/healthz` explains itself with an error.
     pub async fn monitor(&self, path: &str) -> io::Result<Value> {
-        let address = self.monitor_url.trim_start_matches("http://");
-        let mut stream = TcpStream::connect(address).await?;
-        // In HTTP/1.0 the answer is what comes until the connection is closed.
-        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        Ok(serde_json::from_str(body)?)
+        monitor(&self.monitor_url, path).await
     }
+}
+
+/// What the monitoring endpoint at `url` answers: see [`Server::monitor`].
+pub async fn monitor(url: &str, path: &str) -> io::Result<Value> {
+    let mut stream = TcpStream::connect(url.trim_start_matches("http://")).await?;
+    // In HTTP/1.0 the answer is what comes until the connection is closed.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok(serde_json::from_str(body)?)
 }
 
 impl Drop for Server {

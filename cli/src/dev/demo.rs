@@ -15,11 +15,11 @@ use crate::talk::{Pids, Replies, Talk};
 use crate::{connect, manifest, program};
 
 /// The example, so that the binary alone is enough.
-const FILES: [(&str, &str); 2] = [
+pub(crate) const FILES: [(&str, &str); 2] = [
     ("support.yaml", include_str!("../../../examples/support/support.yaml")),
     ("script.yaml", include_str!("../../../examples/support/script.yaml")),
 ];
-const REPLIES: &str = include_str!("../../../examples/support/replies.txt");
+pub(crate) const REPLIES: &str = include_str!("../../../examples/support/replies.txt");
 
 pub(crate) async fn command(args: DemoArgs, log: &LogArgs, out: Output) -> anyhow::Result<ExitCode> {
     if args.crash {

@@ -60,6 +60,7 @@ pub struct Config {
 #[derive(Debug)]
 pub struct System {
     url: String,
+    monitor_url: String,
     http: Option<SocketAddr>,
     table: Table,
     executable: PathBuf,
@@ -104,6 +105,7 @@ impl System {
         let server = start_broker(&config, &data).await?;
         let mut system = Self {
             url: server.url().to_owned(),
+            monitor_url: server.monitor_url().to_owned(),
             http: config.http,
             table: Table::default(),
             executable,
@@ -210,6 +212,11 @@ impl System {
     /// The broker's address.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where the broker can be monitored: see [`broker::monitor`].
+    pub fn monitor_url(&self) -> &str {
+        &self.monitor_url
     }
 
     /// The gateway's address for browsers and programs.
