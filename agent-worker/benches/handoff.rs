@@ -135,7 +135,7 @@ fn prompt(bencher: Bencher<'_, '_>, entries: usize) {
     let (conversation, _) = play(&orchestration, entries);
     let agent = conversation.owner().unwrap().clone();
     let catalog = Arc::new(Catalog::new(&orchestration, orchestration.agent(&agent).unwrap(), &BTreeMap::new()).unwrap());
-    let delivered = || Delivered { item: conversation.last().unwrap().ordinal(), count: 1 };
+    let delivered = || Delivered { item: conversation.last().unwrap().ordinal(), count: 1, is_recounted: false };
     let begin = || {
         let (process, conversation) = ("bench".parse().unwrap(), conversation.clone());
         Turn::new(orchestration.clone(), catalog.clone(), agent.clone(), process, conversation, delivered(), [7; 16])

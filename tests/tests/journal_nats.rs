@@ -369,20 +369,22 @@ async fn an_item_from_before_its_broker_died_says_that_its_count_may_have_begun_
     let mut source = broker.work(&orchestration(), &triage()).await.unwrap();
     append(&broker, &opening("c1")).await;
     let first = next(&mut source, 1).await;
-    assert!(!first.may_be_stale(), "{first:?}");
+    assert!(first.delivered == 1 && !first.is_recounted, "{first:?}");
     first.settle.ack().await;
     append(&broker, &opening("c2")).await;
+    let held = next(&mut source, 1).await;
+    assert!(held.stored.subject.contains(".c2.") && held.delivered == 1 && !held.is_recounted, "{held:?}");
     server.kill().await.unwrap();
     server.restart().await.unwrap();
-    let waited = loop {
+    let again = loop {
         match source.next(1).await {
             Ok(item) if item.stored.subject.contains(".c2.") => break item,
             // The acknowledgement may have died with it.
-            Ok(again) => assert!(again.is_recounted, "{again:?}"),
+            Ok(again) => assert!(again.delivered > 1 || again.is_recounted, "{again:?}"),
             Err(_) => tokio::task::yield_now().await,
         }
     };
-    assert!(waited.delivered == 1 && waited.is_recounted, "{waited:?}");
+    assert!(again.is_recounted, "whatever it is counted as: {again:?}");
     append(&broker, &opening("c3")).await;
     let fresh = next(&mut source, 1).await;
     assert!(fresh.stored.subject.contains(".c3.") && !fresh.is_recounted, "{fresh:?}");
