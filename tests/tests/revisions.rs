@@ -241,9 +241,10 @@ async fn baton_dev_follows_its_manifest() {
     let mut dev = Dev::start(&world.path("desk"), &data).await;
 
     world.define("desk", &[("triage", "New words.", &["billing"]), ("billing", "You bill.", &[])]);
-    let told = ["+ agent billing", "- agent refund", "+ triage → billing", "- triage → refund", "~ agent triage"];
-    dev.process.lines(&told).await;
-    dev.process.lines(&["starting a worker of billing", "refund has retired: ending its worker"]).await;
+    // Who sees the change first, `dev` or the coordinator, decides what is said first.
+    let different = ["+ agent billing", "- agent refund", "+ triage → billing", "- triage → refund", "~ agent triage"];
+    let done = ["starting a worker of billing", "refund has retired: ending its worker"];
+    dev.process.lines(&[&different[..], &done].concat()).await;
     tests::processes::all_gone([dev.pid("refund")]).await;
     let mut run = Process::start(dev.command(&["run", "Hello"]).await);
     run.line("conversation ").await;
