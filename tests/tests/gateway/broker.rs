@@ -56,8 +56,9 @@ async fn while_the_broker_is_away_nothing_is_promised_and_then_everything_goes_o
 
     // The stream that was open all the time goes on by itself.
     view.read_until(&mut events, |view| view.kinds().contains(&"replied") && is_asked(view)).await;
-    // Whether somebody took the item over that lay there before the broker was back is another test's question.
-    let told: Vec<&str> = view.kinds().into_iter().filter(|kind| *kind != "taken").collect();
-    assert_eq!(told, ["opened", "responded", "asked", "replied", "responded", "asked"]);
+    // What was stored before the worker was connected again is taken first: the reply may have been.
+    let (opening, answer) = (["opened", "responded", "asked", "replied"], ["responded", "asked"]);
+    let (fresh, taken) = ([&opening[..], &answer].concat(), [&opening[..], &["taken"], &answer].concat());
+    assert!([fresh, taken].contains(&view.kinds()), "{:?}", view.kinds());
     assert_eq!(view.answers(), ["What can I do?", "What can I do?"]);
 }
