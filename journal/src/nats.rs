@@ -19,6 +19,7 @@ mod read;
 mod request;
 mod settings;
 mod store;
+mod things;
 mod version;
 mod work;
 

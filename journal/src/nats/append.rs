@@ -13,8 +13,8 @@ use tokio::time::{Instant, sleep};
 
 use super::message::{header_bytes, outgoing};
 use super::objects::Place;
-use super::provision::MESSAGE_BYTES_MAX;
 use super::request::{Denied, Failure, Link, TRY_AT_MOST, code, parse};
+use super::things::MESSAGE_BYTES_MAX;
 use crate::claim::{check_size, object_name};
 use crate::{Append, Refusal, StoreError, planted};
 

@@ -10,9 +10,9 @@ use protocol::wire::Stored;
 use tokio::time::timeout;
 
 use super::objects::{Place, bounded};
-use super::provision::object_stream;
 use super::request::Link;
 use super::store::missing_stream;
+use super::things::object_stream;
 use crate::claim::{ENTRY_BYTES_MAX, claimed, damaged, ordinal, redeem};
 use crate::{ReadError, StoreError};
 

@@ -9,9 +9,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Nats;
-use super::provision::{Thing, dead_stream, things};
 use super::request::{Link, TRY_AT_MOST, code};
 use super::store::missing_stream;
+use super::things::{Thing, dead_stream, things};
 use crate::{Plan, ProvisionError, Store, StoreError};
 
 /// The server that this process is connected to.

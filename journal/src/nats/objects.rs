@@ -20,9 +20,9 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::provision::object_stream;
 use super::request::Link;
 use super::store::missing_stream;
+use super::things::object_stream;
 use crate::StoreError;
 use crate::store::check_object_name;
 

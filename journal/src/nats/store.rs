@@ -18,9 +18,9 @@ use super::append::{Verdict, verdict};
 use super::inspect::broker_ms;
 use super::message::{header_bytes, outgoing};
 use super::objects::{Place, bounded};
-use super::provision::{MESSAGE_BYTES_MAX, bucket_stream, dead_stream, tick_stream};
 use super::read::ordinal;
 use super::request::{Failure, Link, TRY_AT_MOST, code};
+use super::things::{MESSAGE_BYTES_MAX, bucket_stream, dead_stream, tick_stream};
 use crate::{ConsumerState, Expect, Store, StoreError, Value};
 
 /// The header by which a bucket marks a key as deleted.

@@ -121,7 +121,7 @@ impl Agent {
             name: STREAM.to_owned(),
             subjects: vec![format!("{STREAM}.c.>")],
             discard: stream::DiscardPolicy::New,
-            max_message_size: i32::try_from(crate::nats::provision::MESSAGE_BYTES_MAX).unwrap_or(i32::MAX),
+            max_message_size: i32::try_from(crate::nats::things::MESSAGE_BYTES_MAX).unwrap_or(i32::MAX),
             allow_direct: true,
             deny_delete: true,
             ..stream::Config::default()
