@@ -278,8 +278,12 @@ impl<'a> Publish<'a> {
     /// Whether the entry that this one was prepared behind is there.
     async fn has_expected(&self) -> Result<bool, Failure> {
         let (EntrySubject { orchestration, conversation, .. }, expected) = (self.subject, self.expected);
+        // An opening was prepared behind nothing.
+        if expected == Seq(0) {
+            return Ok(false);
+        }
         let found = self.link.next_from_leader(&stream(orchestration), &fence(orchestration, conversation), expected).await?;
-        Ok(expected > Seq(0) && found.is_some_and(|found| found.seq == expected))
+        Ok(found.is_some_and(|found| found.seq == expected))
     }
 
     /// The conversation's last sequence, from the leader.
