@@ -5,7 +5,7 @@ mod case;
 mod crowd;
 mod endpoint;
 mod figures;
-mod process;
+pub mod process;
 pub mod report;
 pub mod shape;
 mod traffic;

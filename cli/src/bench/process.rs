@@ -10,7 +10,7 @@ pub(super) fn cpu(pid: u32) -> Option<Duration> {
 }
 
 /// A process's proportional share of memory, in bytes: its own, and its part of what it shares with others.
-pub(super) fn memory(pid: u32) -> Option<u64> {
+pub fn memory(pid: u32) -> Option<u64> {
     pss(&std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use cli::bench::process::memory as memory_of;
 use futures::StreamExt;
 use protocol::presence::Heartbeat;
 use tokio::time::{sleep, timeout};
@@ -121,10 +122,7 @@ fn millis(since: Instant) -> u64 {
 /// The middle one of the workers' shares of memory, in KiB; 0 where the system does not tell.
 fn memory(deployment: &Deployment, names: &BTreeSet<String>) -> u64 {
     let workers = deployment.members.iter().filter(|member| names.contains(&member.name));
-    let shares = workers.filter_map(|worker| {
-        let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", worker.pid())).ok()?;
-        rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?.split_whitespace().next()?.parse().ok()
-    });
+    let shares = workers.filter_map(|worker| Some(memory_of(worker.pid())? / 1024));
     percentile(&shares.collect::<Vec<u64>>(), 50).unwrap_or_default()
 }
 

@@ -7,6 +7,7 @@ use protocol::subject::Class;
 
 use super::i07_turn_never_lost_or_doubled::tokens_of;
 use super::view::{Fault, Line, ModelRequest, View, marks};
+use crate::lab::measure::percentile;
 
 /// How a conversation went on after a fault that was aimed at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,9 +229,8 @@ pub fn spread(figures: impl IntoIterator<Item = (String, u64)>) -> BTreeMap<Stri
     for (name, us) in figures {
         by_name.entry(name).or_default().push(us / 1000);
     }
-    let of = |mut figures: Vec<u64>| {
-        figures.sort_unstable();
-        let at = |percent: usize| figures.get((figures.len() * percent).div_ceil(100).saturating_sub(1)).copied().unwrap_or_default();
+    let of = |figures: Vec<u64>| {
+        let at = |percent: usize| percentile(&figures, percent).unwrap_or_default();
         Spread { count: figures.len(), p50_ms: at(50), p99_ms: at(99), max_ms: at(100) }
     };
     by_name.into_iter().map(|(name, figures)| (name, of(figures))).collect()
