@@ -1,8 +1,9 @@
 //! The broker: NATS JetStream.
 //!
-//! One file for each contract (`append`, `read`, `work`, `follow`, `bus`, `store` with `objects`, `provision`) over
-//! four that they share: `connect` makes and watches the connection, `request` asks and knows every way in which an answer
-//! can fail to come, `pull` keeps count of what was ordered from a consumer, `claim` keeps what is too large for a message.
+//! One file for each contract (`append`, `read`, `work`, `follow`, `bus`, `store` with `objects`, `provision`) over five that they
+//! share: `connect` makes and watches the connection, `quorum` leaves a server that stores nothing, `request` asks and knows every
+//! way in which an answer can fail to come, `pull` keeps count of what was ordered from a consumer, `claim` keeps what is too large
+//! for a message.
 
 mod append;
 mod bus;
@@ -15,6 +16,7 @@ mod message;
 mod objects;
 mod provision;
 mod pull;
+mod quorum;
 mod read;
 mod request;
 mod settings;

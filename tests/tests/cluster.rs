@@ -16,6 +16,7 @@ use protocol::ids::{AgentName, EntryId, OrchestrationName, Revision, Seq, Writer
 use protocol::subject::Class;
 use serde_json::Value as Json;
 use tests::in_process::{Programs, Talk, client, replies, support, talk};
+use tests::lab::broker::Broker;
 use tests::nats::{Cluster, cluster_of_three};
 use tests::processes::PATIENCE;
 use tokio::sync::Mutex;
@@ -185,6 +186,23 @@ async fn of_four_racing_writers_exactly_one_wins_whoever_leads() {
 }
 
 /// Asks a leader to step down; whether there was one that did.
+/// A node that is cut off from the others keeps its clients, and nothing that they write is stored: they leave it.
+#[tokio::test]
+async fn whoever_is_connected_to_a_node_that_is_cut_off_writes_through_another() {
+    let broker = Broker::three().await;
+    let Broker::Three(cluster, _) = &broker else { panic!("three nodes") };
+    let (writers, mut conversation) = race(cluster, "cut-off").await;
+    round(&writers, &mut conversation, 0).await;
+    let mut crowded = (0, 0);
+    for node in 0..broker.nodes() {
+        crowded = crowded.max((broker.connections(node).await, node));
+    }
+    broker.cut_off(crowded.1, true);
+    round(&writers, &mut conversation, 1).await;
+    check(&writers[0], &conversation).await;
+    assert_eq!(broker.connections(crowded.1).await, 0, "of {} somebody is still there", crowded.0);
+}
+
 async fn step_down(admin: &async_nats::Client, verb: &str) -> bool {
     let answer = admin.request(format!("$JS.API.{verb}"), "".into()).await;
     let answer: Option<Json> = answer.ok().and_then(|answer| serde_json::from_slice(&answer.payload).ok());

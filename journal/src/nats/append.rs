@@ -61,8 +61,21 @@ pub(super) enum Verdict {
     Refused(Refusal),
 }
 
+impl Link {
+    /// One publish that expected `expected`, and what the broker makes of it.
+    pub(super) async fn publish(&self, to: &str, headers: HeaderMap, payload: Bytes, at_most: Duration, expected: Seq) -> Verdict {
+        let verdict = verdict(self.request(to, Some(headers), payload, at_most).await, expected);
+        match &verdict {
+            Verdict::Stored(_) => self.is_proven(),
+            Verdict::NotNow(_) => self.is_missed(),
+            _ => {}
+        }
+        verdict
+    }
+}
+
 /// The verdict in the answer to a publish that expected `expected`.
-pub(super) fn verdict(answer: Result<Message, Failure>, expected: Seq) -> Verdict {
+fn verdict(answer: Result<Message, Failure>, expected: Seq) -> Verdict {
     #[derive(Deserialize)]
     struct Stored {
         seq: u64,
@@ -199,8 +212,7 @@ impl<'a> Publish<'a> {
         let deadline = Instant::now() + APPEND_AT_MOST;
         loop {
             let at_most = TRY_AT_MOST.min(deadline.saturating_duration_since(Instant::now()));
-            let answer = self.link.request(self.to, Some(self.headers.clone()), self.payload.clone(), at_most).await;
-            let verdict = verdict(answer, self.expected);
+            let verdict = self.link.publish(self.to, self.headers.clone(), self.payload.clone(), at_most, self.expected).await;
             if let (Verdict::NotNow(_), Some(object)) = (&verdict, &mut self.object) {
                 object.may_be_named = true;
             }

@@ -112,7 +112,10 @@ impl Pull {
             () = violated(violations, forbidden) => {
                 return Pulled::Void(Void::Refused(format!("this login is not permitted to publish to {}", self.to)));
             }
-            () = silence, if is_waiting => return Pulled::Void(Void::Lost("the broker's heartbeats")),
+            () = silence, if is_waiting => {
+                self.link.is_missed();
+                return Pulled::Void(Void::Lost("the broker's heartbeats"));
+            }
         };
         let Some(message) = message else { return Pulled::Void(Void::Lost("the subscription")) };
         self.heard = Instant::now();

@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use super::connect::{Events, Violation};
+use super::quorum::Quorum;
 use crate::{Connection, FollowError, ReadError, RequestError, StoreError, WorkError};
 
 /// How long one question waits for its answer: longer than a healthy cluster ever takes, shorter than anybody's patience.
@@ -130,11 +131,12 @@ pub(super) struct Link {
     pub(super) client: Client,
     pub(super) is_synced: bool,
     events: Events,
+    quorum: Quorum,
 }
 
 impl Link {
-    pub(super) const fn new(client: Client, events: Events, is_synced: bool) -> Self {
-        Self { client, is_synced, events }
+    pub(super) fn new(client: Client, events: Events, is_synced: bool) -> Self {
+        Self { client, is_synced, events, quorum: Quorum::default() }
     }
 
     pub(super) fn connection(&self) -> watch::Receiver<Connection> {
@@ -143,6 +145,16 @@ impl Link {
 
     pub(super) fn is_up(&self) -> bool {
         self.events.connection.borrow().is_up
+    }
+
+    /// The server has told of something stored.
+    pub(super) fn is_proven(&self) {
+        self.quorum.is_proven();
+    }
+
+    /// The server has not answered what only the majority of its cluster can answer.
+    pub(super) fn is_missed(&self) {
+        self.quorum.is_missed(&self.client, &self.events.connection);
     }
 
     pub(super) fn server(&self) -> ServerInfo {
@@ -199,8 +211,12 @@ impl Link {
     pub(super) async fn api<T: DeserializeOwned>(&self, verb: &str, body: &impl Serialize) -> Result<T, Failure> {
         let subject = format!("$JS.API.{verb}");
         let payload = serde_json::to_vec(body).map_err(|error| Failure::Invalid(error.to_string()))?;
-        let answer = self.request_again(&subject, payload.into()).await?;
-        parse(&answer.payload)
+        let answer = self.request_again(&subject, payload.into()).await;
+        let answer = answer.and_then(|answer| parse(&answer.payload));
+        if answer.as_ref().is_err_and(Failure::is_passing) {
+            self.is_missed();
+        }
+        answer
     }
 
     /// A plain send. While there is no connection it is dropped rather than queued: what was worth saying then is stale

@@ -14,7 +14,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::sleep;
 
 use super::Nats;
-use super::append::{Verdict, verdict};
+use super::append::Verdict;
 use super::inspect::broker_ms;
 use super::message::{header_bytes, outgoing};
 use super::objects::{Place, bounded};
@@ -212,7 +212,7 @@ impl Link {
             if let Some(expected) = expected {
                 headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, expected.to_string());
             }
-            match self.publish(&key.stream, &key.subject, headers, bytes.clone(), expected.unwrap_or_default()).await? {
+            match self.publish_to(&key.stream, &key.subject, headers, bytes.clone(), expected.unwrap_or_default()).await? {
                 Verdict::Stored(seq) => return Ok(seq.0),
                 Verdict::Above(_) if expect == Expect::Absent && unsettled < SETTLE_DOUBLINGS => {
                     // A mark counts as absent, and is replaced.
@@ -237,12 +237,19 @@ impl Link {
 
     /// Stores a message that nothing is expected of.
     pub(super) async fn store(&self, stream: &str, subject: &str, headers: HeaderMap, bytes: Bytes) -> Result<Seq, StoreError> {
-        stored(self.publish(stream, subject, headers, bytes, Seq(0)).await?)
+        stored(self.publish_to(stream, subject, headers, bytes, Seq(0)).await?)
     }
 
-    /// One publish, and what the broker makes of it.
-    async fn publish(&self, stream: &str, subject: &str, headers: HeaderMap, bytes: Bytes, expected: Seq) -> Result<Verdict, StoreError> {
-        let verdict = verdict(self.request(subject, Some(headers), bytes, TRY_AT_MOST).await, expected);
+    /// One publish to a stream that has to be there.
+    async fn publish_to(
+        &self,
+        stream: &str,
+        subject: &str,
+        headers: HeaderMap,
+        bytes: Bytes,
+        expected: Seq,
+    ) -> Result<Verdict, StoreError> {
+        let verdict = self.publish(subject, headers, bytes, TRY_AT_MOST, expected).await;
         if matches!(verdict, Verdict::Untaken(_)) && self.has_no_stream(stream).await {
             return Err(StoreError::Missing(stream.to_owned()));
         }

@@ -1,0 +1,140 @@
+//! Leaving a server that stores nothing.
+//!
+//! A server that is cut off from the others of its cluster keeps its clients, hears them, and answers that there is no leader, or
+//! nothing. Nothing but the client can end that: it connects to another server.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::Client;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::Connection;
+
+/// How long a server may go without storing anything, from the first question in vain: elections take as long in a cluster that is whole.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// On top of that, up to so much: not everybody leaves at once.
+const PATIENCE_SPREAD: Duration = Duration::from_secs(2);
+
+/// Where no server stores anything, one is tried after another, less and less often.
+const PATIENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Questions in vain with so much time between them have nothing to do with each other.
+const UNRELATED_AFTER: Duration = Duration::from_secs(8);
+
+const CONNECTED_AT_MOST: Duration = Duration::from_secs(5);
+
+/// What a process knows of its server's place among the others.
+#[derive(Debug, Default)]
+pub(super) struct Quorum(Mutex<Doubt>);
+
+impl Quorum {
+    /// The server has told of something stored: it is with the majority.
+    pub(super) fn is_proven(&self) {
+        *self.doubt() = Doubt::default();
+    }
+
+    /// A question that only the majority can answer was asked in vain. Connects to another server when that has gone on for too long.
+    pub(super) fn is_missed(&self, client: &Client, connection: &watch::Sender<Connection>) {
+        let now = *connection.borrow();
+        if now.is_up && self.doubt().misses(now.generation, Instant::now(), fastrand::f64()) {
+            tokio::spawn(leave(client.clone(), connection.subscribe()));
+        }
+    }
+
+    fn doubt(&self) -> std::sync::MutexGuard<'_, Doubt> {
+        // A doubt is whole at every moment.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For how long a server has been asked in vain.
+#[derive(Debug, Default)]
+struct Doubt {
+    /// With which connection, since when, and when for the last time.
+    since: Option<(u64, Instant, Instant)>,
+    moves: u32,
+}
+
+impl Doubt {
+    /// Whether it is time to leave. `jitter` is between 0 and 1.
+    fn misses(&mut self, generation: u64, now: Instant, jitter: f64) -> bool {
+        let first = match self.since {
+            Some((same, first, last)) if same == generation && now - last < UNRELATED_AFTER => first,
+            _ => now,
+        };
+        self.since = Some((generation, first, now));
+        let patience = PATIENCE.saturating_mul(1 << self.moves.min(10)).min(PATIENCE_MAX);
+        let is_time = now - first >= patience + PATIENCE_SPREAD.mul_f64(jitter);
+        if is_time {
+            (self.since, self.moves) = (None, self.moves + 1);
+        }
+        is_time
+    }
+}
+
+/// The client chooses among all servers, also the one that is to be left, which may be there under several addresses.
+async fn leave(client: Client, mut connection: watch::Receiver<Connection>) {
+    let servers = client.server_pool().await.map_or(1, |servers| servers.len());
+    let left = client.server_info();
+    if servers < 2 {
+        return;
+    }
+    tracing::warn!(server = left.server_name, "nothing has been stored for some seconds: this process connects to another server");
+    for _ in 0..servers * 4 {
+        let generation = connection.borrow_and_update().generation;
+        if client.force_reconnect().await.is_err() {
+            return;
+        }
+        let is_new = |now: &Connection| now.is_up && now.generation > generation;
+        let is_connected = timeout(CONNECTED_AT_MOST, connection.wait_for(is_new)).await.is_ok();
+        if is_connected && client.server_info().server_id != left.server_id {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn a_server_is_left_after_some_seconds_in_vain() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        assert!(!doubt.misses(1, start, 0.0));
+        assert!(!doubt.misses(1, start + secs(2), 0.0));
+        assert!(doubt.misses(1, start + secs(3), 0.0));
+        let mut patient = Doubt::default();
+        assert!(!patient.misses(1, start, 0.5));
+        assert!(!patient.misses(1, start + secs(3), 0.5));
+        assert!(patient.misses(1, start + secs(4), 0.5));
+    }
+
+    #[test]
+    fn what_has_nothing_to_do_with_each_other_does_not_add_up() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        assert!(!doubt.misses(1, start, 0.0));
+        assert!(!doubt.misses(1, start + secs(9), 0.0), "long ago");
+        assert!(!doubt.misses(2, start + secs(13), 0.0), "another connection");
+        assert!(doubt.misses(2, start + secs(16), 0.0));
+    }
+
+    #[test]
+    fn where_no_server_stores_anything_they_are_tried_less_and_less_often() {
+        let (mut doubt, mut now, mut waits) = (Doubt::default(), Instant::now(), Vec::new());
+        for generation in 1..8 {
+            let first = now;
+            while !doubt.misses(generation, now, 0.0) {
+                now += secs(1);
+            }
+            waits.push((now - first).as_secs());
+        }
+        assert_eq!(waits, [3, 6, 12, 24, 48, 60, 60]);
+    }
+}
