@@ -20,7 +20,7 @@ use super::model::Misbehaviour;
 use super::orchestration::AGENTS;
 use super::poison;
 use super::recorder::What;
-use super::struck::strike;
+use super::struck::{Struck, strike};
 use super::tap::Progress;
 use crate::processes::eventually;
 
@@ -201,7 +201,7 @@ impl Field {
             self.deployment.broker.restart(node).await;
         }
         struck.healed();
-        self.deployment.broker.settled().await;
+        self.settle(&struck).await;
         self.moved_on().await;
     }
 
@@ -269,7 +269,7 @@ impl Field {
         // A nats-server whose disk was full takes JetStream out of service until it is started again.
         self.deployment.broker.restart(0).await;
         struck.healed();
-        self.deployment.broker.settled().await;
+        self.settle(&struck).await;
         self.moved_on().await;
         filled
     }
@@ -302,8 +302,20 @@ impl Field {
             }
         }
         struck.healed();
-        self.deployment.broker.settled().await;
+        self.settle(&struck).await;
         self.moved_on().await;
+    }
+
+    /// Waits until the broker's servers agree again on who leads what.
+    async fn settle(&self, struck: &Struck) {
+        self.deployment.broker.settled().await;
+        let operator = &self.deployment.operator;
+        for (agent, _) in AGENTS {
+            let consumer = format!("CONSUMER.INFO.{}.agent-{agent}", stream());
+            let is_led = async || ask(operator, &consumer).await.filter(|info| info.get("config").is_some());
+            eventually("a leader of the consumer", is_led).await;
+        }
+        struck.settled();
     }
 
     /// Waits until somebody takes a step again, and a little for others to do so.

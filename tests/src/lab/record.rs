@@ -133,6 +133,11 @@ pub enum Seen {
         /// Which.
         fault: u64,
     },
+    /// The broker's servers agree again on who leads what: from here on it delivers as it always does.
+    Settled {
+        /// After which fault.
+        fault: u64,
+    },
     /// An entry of the final stream, as one replica has it.
     Entry {
         /// The replica's name.

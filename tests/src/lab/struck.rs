@@ -1,4 +1,4 @@
-//! A fault on record: struck, and healed.
+//! A fault on record: struck, healed, and settled.
 
 use super::faults::Fault;
 use super::record::Seen;
@@ -27,5 +27,10 @@ impl Struck {
     /// Records that it is over.
     pub fn healed(&self) {
         self.recorder.note(Seen::Healed { fault: self.number });
+    }
+
+    /// Records that the broker has got over it.
+    pub fn settled(&self) {
+        self.recorder.note(Seen::Settled { fault: self.number });
     }
 }

@@ -137,8 +137,11 @@ fn excuses(view: &View<'_>, conversation: &str, tries: &[&ModelRequest<'_>], fro
     /// A broker that is back, a consumer that is new and a worker that was away bring what was delivered before once more, and
     /// two may be at work until the fence tells them apart. What leaves deliveries alone has no such aftermath.
     const REDELIVERY_US: u64 = 5_000_000;
-    let before = |fault: &Fault<'_>| if fault.may_deliver_late() { REDELIVERY_US } else { 0 };
-    let costs = |fault: &&Fault<'_>| fault.may_repeat(conversation) && fault.touches(from_us.saturating_sub(before(fault)), to_us);
+    let over_us = |fault: &Fault<'_>| match fault.healed_us {
+        Some(healed) if fault.may_deliver_late() => fault.settled_us.unwrap_or(healed) + REDELIVERY_US,
+        healed => healed.unwrap_or(u64::MAX),
+    };
+    let costs = |fault: &&Fault<'_>| fault.may_repeat(conversation) && fault.at_us <= to_us && over_us(fault) >= from_us;
     let faults = view.faults.iter().filter(costs).count();
     let cut = tries.iter().filter(|request| request.is_cut).count();
     // Nobody takes over from the living.

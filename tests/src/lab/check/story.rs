@@ -455,6 +455,10 @@ impl Story {
         self.see(Seen::Healed { fault: self.fault });
     }
 
+    pub(super) fn settle(&mut self) {
+        self.see(Seen::Settled { fault: self.fault });
+    }
+
     /// Something strikes, and is over after a while.
     pub(super) fn fault(&mut self, name: &str, target: &str, label: Option<&str>, ms: u64) {
         self.strike(name, target, label);

@@ -257,6 +257,8 @@ pub struct Fault<'a> {
     pub at_us: u64,
     /// When it was over, if that was recorded.
     pub healed_us: Option<u64>,
+    /// When the broker had got over it, if that was recorded.
+    pub settled_us: Option<u64>,
 }
 
 impl Fault<'_> {
@@ -330,12 +332,17 @@ impl<'a> View<'a> {
             Seen::Struck { fault, name, target, conversation } => {
                 faults.insert(*fault, self.faults.len());
                 let conversation = conversation.as_deref();
-                self.faults.push(Fault { evidence: vec![place], name, target, conversation, at_us, healed_us: None });
+                self.faults.push(Fault { evidence: vec![place], name, target, conversation, at_us, healed_us: None, settled_us: None });
             }
             Seen::Healed { fault } => {
                 if let Some(fault) = faults.get(fault).and_then(|place| self.faults.get_mut(*place)) {
                     fault.healed_us = Some(at_us);
                     fault.evidence.push(place);
+                }
+            }
+            Seen::Settled { fault } => {
+                if let Some(fault) = faults.get(fault).and_then(|place| self.faults.get_mut(*place)) {
+                    fault.settled_us = Some(at_us);
                 }
             }
             Seen::Clock { time_ms } => self.clock.push((*time_ms, at_us)),

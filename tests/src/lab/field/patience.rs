@@ -51,7 +51,7 @@ impl Field {
         self.deployment.broker.restart(0).await;
         // From here on it is the processes' own matter, their start included.
         struck.healed();
-        self.deployment.broker.settled().await;
+        self.settle(&struck).await;
         self.deployment.restore().await;
         may.send_replace(true);
         drop(never_may);

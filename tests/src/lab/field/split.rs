@@ -22,7 +22,7 @@ impl Field {
         sleep(long).await;
         self.deployment.broker.cut_off(node, false);
         struck.healed();
-        self.deployment.broker.settled().await;
+        self.settle(&struck).await;
         self.moved_on().await;
     }
 
@@ -38,7 +38,7 @@ impl Field {
             broker.restart(node).await;
         }
         struck.healed();
-        self.deployment.broker.settled().await;
+        self.settle(&struck).await;
         self.moved_on().await;
     }
 }
