@@ -8,7 +8,7 @@ use client::Outcome;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use journal::nats::{Nats, Settings};
-use journal::{Append, Journal, Plan, Provision, ProvisionError};
+use journal::{Append, Journal, Plan, Provision, ProvisionError, ReadError};
 use protocol::brief::Fixed;
 use protocol::conversation::{Conversation, Draft, Prepared};
 use protocol::event::{Event, Opened, Said};
@@ -16,7 +16,7 @@ use protocol::ids::{AgentName, EntryId, OrchestrationName, Revision, Seq, Writer
 use protocol::subject::Class;
 use serde_json::Value as Json;
 use tests::in_process::{Programs, Talk, client, replies, support, talk};
-use tests::lab::broker::Broker;
+use tests::lab::broker::{Broker, leader};
 use tests::nats::{Cluster, cluster_of_three};
 use tests::processes::PATIENCE;
 use tokio::sync::Mutex;
@@ -201,6 +201,30 @@ async fn whoever_is_connected_to_a_node_that_is_cut_off_writes_through_another()
     round(&writers, &mut conversation, 1).await;
     check(&writers[0], &conversation).await;
     assert_eq!(broker.connections(crowded.1).await, 0, "of {} somebody is still there", crowded.0);
+}
+
+/// A leader that is cut off does not know for up to ten seconds that there is another one. What has been stored since is unknown to it, which
+/// is no reason to tell anybody that it is not there.
+#[tokio::test]
+async fn a_leader_that_is_cut_off_denies_nothing() {
+    let broker = Broker::three().await;
+    let Broker::Three(cluster, _) = &broker else { panic!("three nodes") };
+    let (writers, mut conversation) = race(cluster, "denied").await;
+    let leads = leader(&broker.operator(None).await, "baton-support").await;
+    // With no other address it stays where it is.
+    let reader = Nats::connect(&Settings::new(cluster.nodes[leads].url(), "reader-1".parse().unwrap())).await.unwrap();
+    broker.cut_off(leads, true);
+    let next = conversation.tail().next;
+    round(&writers, &mut conversation, 0).await;
+    let denied = async {
+        loop {
+            match reader.at(conversation.orchestration(), conversation.id(), next).await {
+                Err(ReadError::Unavailable(why)) if why.contains("temporarily unavailable") => return,
+                answer => assert!(!matches!(answer, Ok(None)), "the entry is stored"),
+            }
+        }
+    };
+    timeout(PATIENCE, denied).await.expect("it notices that it does not lead");
 }
 
 async fn step_down(admin: &async_nats::Client, verb: &str) -> bool {

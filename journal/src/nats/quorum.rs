@@ -1,24 +1,27 @@
 //! Leaving a server that stores nothing.
 //!
 //! A server that is cut off from the others of its cluster keeps its clients, hears them, and answers that there is no leader, or
-//! nothing. Nothing but the client can end that: it connects to another server.
+//! nothing. Nothing but the client can end that: it connects to another server. Nor is such a server believed when it says that something
+//! is not there.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::Client;
+use serde::Deserialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::Connection;
 
-/// How long a server may go without storing anything, from the first question in vain: elections take as long in a cluster that is whole.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a server may go without storing anything, from the first question in vain. A cluster that elects a leader needs four to nine
+/// seconds, and whoever leaves a server meanwhile may land on the one that is cut off.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// On top of that, up to so much: not everybody leaves at once.
 const PATIENCE_SPREAD: Duration = Duration::from_secs(2);
 
-/// Where no server stores anything, one is tried after another, less and less often.
+/// Where no server stores anything, one is tried after another, from the third on less and less often.
 const PATIENCE_MAX: Duration = Duration::from_secs(60);
 
 /// Questions in vain with so much time between them have nothing to do with each other.
@@ -66,7 +69,7 @@ impl Doubt {
             _ => now,
         };
         self.since = Some((generation, first, now));
-        let patience = PATIENCE.saturating_mul(1 << self.moves.min(10)).min(PATIENCE_MAX);
+        let patience = PATIENCE.saturating_mul(1 << self.moves.saturating_sub(1).min(10)).min(PATIENCE_MAX);
         let is_time = now - first >= patience + PATIENCE_SPREAD.mul_f64(jitter);
         if is_time {
             (self.since, self.moves) = (None, self.moves + 1);
@@ -96,6 +99,36 @@ async fn leave(client: Client, mut connection: watch::Receiver<Connection>) {
     }
 }
 
+/// How long ago a leader may have heard from its followers, and still be the only one: none is elected within less than four seconds.
+const LEADS_FOR: Duration = Duration::from_secs(3);
+
+/// What a stream's leader tells of those that follow it.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Followers {
+    /// None where the stream is stored once.
+    #[serde(default)]
+    replicas: Vec<Follower>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Follower {
+    /// How long ago it was heard, in nanoseconds.
+    #[serde(default)]
+    active: u64,
+    #[serde(default)]
+    offline: bool,
+}
+
+impl Followers {
+    /// Whether their leader is the only one: the one that was, and has been cut off from them, does not know it for up to ten seconds, and
+    /// of whatever has been stored since says that it is not there.
+    pub(super) fn are_led(&self) -> bool {
+        let is_heard = |follower: &&Follower| !follower.offline && Duration::from_nanos(follower.active) < LEADS_FOR;
+        let heard = 1 + self.replicas.iter().filter(is_heard).count();
+        heard * 2 > self.replicas.len() + 1
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,12 +141,12 @@ mod tests {
     fn a_server_is_left_after_some_seconds_in_vain() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
         assert!(!doubt.misses(1, start, 0.0));
-        assert!(!doubt.misses(1, start + secs(2), 0.0));
-        assert!(doubt.misses(1, start + secs(3), 0.0));
+        assert!(!doubt.misses(1, start + secs(4), 0.0));
+        assert!(doubt.misses(1, start + secs(5), 0.0));
         let mut patient = Doubt::default();
         assert!(!patient.misses(1, start, 0.5));
-        assert!(!patient.misses(1, start + secs(3), 0.5));
-        assert!(patient.misses(1, start + secs(4), 0.5));
+        assert!(!patient.misses(1, start + secs(5), 0.5));
+        assert!(patient.misses(1, start + secs(6), 0.5));
     }
 
     #[test]
@@ -121,8 +154,18 @@ mod tests {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
         assert!(!doubt.misses(1, start, 0.0));
         assert!(!doubt.misses(1, start + secs(9), 0.0), "long ago");
-        assert!(!doubt.misses(2, start + secs(13), 0.0), "another connection");
-        assert!(doubt.misses(2, start + secs(16), 0.0));
+        assert!(!doubt.misses(2, start + secs(15), 0.0), "another connection");
+        assert!(doubt.misses(2, start + secs(20), 0.0));
+    }
+
+    #[test]
+    fn who_has_heard_from_no_majority_may_lead_no_more() {
+        let led = |followers: &str| serde_json::from_str::<Followers>(followers).unwrap().are_led();
+        assert!(led(r#"{"leader": "n0"}"#), "stored once");
+        let two = |one: &str, other: &str| led(&format!(r#"{{"leader": "n0", "replicas": [{one}, {other}]}}"#));
+        let (heard, silent, offline) = (r#"{"active": 900000000}"#, r#"{"active": 3100000000}"#, r#"{"active": 1, "offline": true}"#);
+        assert!(two(heard, silent) && two(offline, heard));
+        assert!(!two(silent, offline) && !two(silent, silent));
     }
 
     #[test]
@@ -135,6 +178,6 @@ mod tests {
             }
             waits.push((now - first).as_secs());
         }
-        assert_eq!(waits, [3, 6, 12, 24, 48, 60, 60]);
+        assert_eq!(waits, [5, 5, 10, 20, 40, 60, 60]);
     }
 }

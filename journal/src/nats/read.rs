@@ -14,6 +14,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::{Instant, timeout_at};
 
 use super::message::read;
+use super::quorum::Followers;
 use super::request::{ANSWER_AT_MOST, Denied, Failure, Link, code};
 use crate::ReadError;
 
@@ -28,6 +29,8 @@ const BATCH_PAUSE_AT_MOST: Duration = Duration::from_secs(2);
 pub(super) struct StreamInfo {
     pub(super) config: StreamLimits,
     pub(super) state: StreamState,
+    #[serde(default)]
+    cluster: Followers,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,14 +91,20 @@ impl Link {
         self.stream_info(stream).await.is_err_and(|failure| failure.is(code::STREAM_NOT_FOUND))
     }
 
-    /// The entry at one ordinal, from the leader.
+    /// The entry at one ordinal, from the leader. That there is none is believed of a leader that others follow.
     pub(super) async fn entry_at(
         &self,
         orchestration: &OrchestrationName,
         conversation: &ConversationId,
         ordinal: Ordinal,
     ) -> Result<Option<Stored>, Failure> {
-        self.last_from_leader(&subject::stream(orchestration), &subject::at(orchestration, conversation, ordinal)).await
+        let stream = subject::stream(orchestration);
+        let found = self.last_from_leader(&stream, &subject::at(orchestration, conversation, ordinal)).await?;
+        if found.is_none() && !self.stream_info(&stream).await?.cluster.are_led() {
+            self.is_missed();
+            return Err(Failure::Unanswered("the server that answers has not heard from the others of its cluster".to_owned()));
+        }
+        Ok(found)
     }
 
     /// The last message of each of some subjects, in one question; those that the answering replica does not have are

@@ -169,10 +169,10 @@ pub async fn ask(operator: &async_nats::Client, verb: &str) -> Option<Json> {
     serde_json::from_slice(&answer.payload).ok()
 }
 
-/// Which node leads the stream.
-pub async fn leader(operator: &async_nats::Client) -> usize {
+/// Which node leads a stream.
+pub async fn leader(operator: &async_nats::Client, stream: &str) -> usize {
     eventually("a leader of the stream", async || {
-        let info = ask(operator, &format!("STREAM.INFO.{}", stream())).await?;
+        let info = ask(operator, &format!("STREAM.INFO.{stream}")).await?;
         // Nodes are called n0, n1, n2.
         info["cluster"]["leader"].as_str()?.strip_prefix('n')?.parse().ok()
     })

@@ -275,7 +275,7 @@ impl Field {
     }
 
     async fn cluster(&mut self, fault: &Fault) {
-        let leads = leader(&self.deployment.operator).await;
+        let leads = leader(&self.deployment.operator, &stream()).await;
         let struck = strike(&self.deployment.recorder, fault, &format!("n{leads}"), None);
         let broker = &mut self.deployment.broker;
         match fault.deed {

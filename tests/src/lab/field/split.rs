@@ -5,14 +5,14 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Field;
-use crate::lab::broker::leader;
+use crate::lab::broker::{leader, stream};
 use crate::lab::faults::Fault;
 use crate::lab::struck::strike;
 
 impl Field {
     /// One node, every other time the one that leads the journal, is cut off from the others; whoever is connected to it stays so.
     pub(super) async fn minority(&mut self, fault: &Fault, long: Duration) {
-        let leads = leader(&self.deployment.operator).await;
+        let leads = leader(&self.deployment.operator, &stream()).await;
         let node = if self.random.bool() { leads } else { (leads + self.random.usize(1..3)) % 3 };
         let role = if node == leads { "leads" } else { "follows" };
         let with_it = self.deployment.broker.connections(node).await;
