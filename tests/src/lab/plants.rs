@@ -20,7 +20,7 @@ const fn plant(name: &'static str, about: &'static str, fault: &'static str, inv
 }
 
 /// All of them.
-pub const PLANTS: [Plant; 16] = [
+pub const PLANTS: [Plant; 17] = [
     plant("no-fence", "entries are published without a fence", "freeze-worker-10s", &["I3", "I4"]),
     plant("end-not-fenced", "the entry that ends a conversation is published without a fence", "nothing", &["I3", "I13", "I14"]),
     plant("skip-taken", "a redelivered turn goes on without an entry that says so", "freeze-worker-10s", &["I4"]),
@@ -36,6 +36,7 @@ pub const PLANTS: [Plant; 16] = [
     plant("ack-before-commit", "people are told 2xx before anything is stored", "nothing", &["I1"]),
     plant("unknown-is-failed", "an opening that is repeated is another conversation", "kill-gateway-opening", &["I1"]),
     plant("resume-skips-an-event", "whoever comes back is shown one event too few", "kill-gateway", &["I21"]),
+    plant("comes-back-whenever", "whoever is told to come back is not told when", "kill-broker-20s", &["I19"]),
     plant("redispatch-healthy-work", "work that somebody holds is handed out again", "slow-model", &["I17", "I18"]),
 ];
 

@@ -1,18 +1,19 @@
 //! I19: without quorum or disk the gateway answers 503/429 with Retry-After, never 2xx. Whoever is told to come back is told when,
-//! at any time.
+//! at any time; and nobody is told, whatever the gateway's server can see, that what is stored is not there.
 
-use protocol::ids::EntryId;
+use protocol::ids::{EntryId, EventId};
 use protocol::wire::header;
 
 use super::Violation;
-use super::view::{Fault, Operation, View, marks, said};
+use super::view::{Fault, Line, Operation, View, marks, said};
 use crate::lab::record::{Act, Ended};
 
 pub(super) fn check(view: &View<'_>) -> Vec<Violation> {
-    let mut violations: Vec<Violation> = view.operations.values().filter_map(unsaid).collect();
+    let operations = || view.operations.values();
+    let mut violations: Vec<Violation> = operations().filter_map(unsaid).chain(operations().filter_map(|op| denied(view, op))).collect();
     for fault in &view.faults {
         let Some(within_us) = fault.leaves_no_place_within_us() else { continue };
-        violations.extend(view.operations.values().filter_map(|operation| judge(view, fault, within_us, operation)));
+        violations.extend(operations().filter_map(|operation| judge(view, fault, within_us, operation)));
     }
     violations
 }
@@ -23,6 +24,22 @@ fn unsaid(operation: &Operation<'_>) -> Option<Violation> {
     let what = format!("{} was answered {status} without Retry-After", operation.client);
     let is_silent = [429, 503].contains(&status) && operation.retry_after_secs.is_none();
     is_silent.then(|| Violation::of("I19", operation.conversation, ended_us, operation.evidence.clone(), what))
+}
+
+/// A refusal for want of something that had been stored before it was asked for.
+fn denied(view: &View<'_>, operation: &Operation<'_>) -> Option<Violation> {
+    let (ended_us, Ended::Fail { status: 404, code }) = operation.ended? else { return None };
+    let conversation = operation.conversation?;
+    let ordinal = match operation.request.map(str::parse::<EventId>) {
+        Some(Ok(request)) if code == "unknown_request" => request.ordinal,
+        _ if code == "unknown_conversation" => 0,
+        _ => return None,
+    };
+    let is_it = |line: &&Line<'_>| line.ordinal() == ordinal && view.stored_us(line) < operation.at_us;
+    let line = view.lines(conversation).find(is_it)?;
+    let what = format!("{} was answered {code}, and entry {ordinal} had been stored", operation.client);
+    let evidence: Vec<usize> = operation.evidence.iter().copied().chain([line.record]).collect();
+    Some(Violation::of("I19", Some(conversation), ended_us, evidence, what))
 }
 
 fn judge(view: &View<'_>, fault: &Fault<'_>, within_us: u64, operation: &Operation<'_>) -> Option<Violation> {
@@ -100,6 +117,19 @@ mod tests {
     #[test]
     fn another_failure_is_reported() {
         breaks(&without("disk-full", unknown(500)), &["I19"]);
+    }
+
+    #[test]
+    fn what_is_stored_is_not_denied() {
+        let refused = |request: &str, code: &str| {
+            let mut story = Story::asking();
+            story.wait(1);
+            story.reply("c1", "m2", request, Ended::Fail { status: 404, code: code.to_owned() });
+            story
+        };
+        breaks(&refused("1.1", "unknown_request"), &["I19"]);
+        breaks(&refused("1.1", "unknown_conversation"), &["I19"]);
+        holds(&refused("7.1", "unknown_request"));
     }
 
     #[test]
