@@ -227,6 +227,23 @@ async fn a_leader_that_is_cut_off_denies_nothing() {
     timeout(PATIENCE, denied).await.expect("it notices that it does not lead");
 }
 
+/// What a leader takes that has just lost its followers may be stored or not, once they are back: it is unknown, and not erased.
+#[tokio::test]
+async fn an_opening_that_is_left_without_a_quorum_is_unknown_and_never_gone() {
+    let mut cluster = cluster_of_three().await;
+    let (_, other) = race(&cluster, "other").await;
+    let admin = async_nats::connect(cluster.urls()).await.unwrap();
+    let leads = leader(&admin, "baton-support").await;
+    let writer = Nats::connect(&Settings::new(cluster.nodes[leads].url(), "writer-1".parse().unwrap())).await.unwrap();
+    for follower in (0..3).filter(|node| *node != leads) {
+        cluster.nodes[follower].kill().await.unwrap();
+    }
+    let conversation = Conversation::empty(other.orchestration().clone(), "left".parse().unwrap());
+    let to = Class::To { agent: triage(), revision: Revision::of(b"tests") };
+    let opening = conversation.prepare_opening(draft(to, Opened::default().into()), Fixed::default()).unwrap();
+    assert!(matches!(writer.append(&opening).await, Append::Unknown(_)));
+}
+
 async fn step_down(admin: &async_nats::Client, verb: &str) -> bool {
     let answer = admin.request(format!("$JS.API.{verb}"), "".into()).await;
     let answer: Option<Json> = answer.ok().and_then(|answer| serde_json::from_slice(&answer.payload).ok());

@@ -281,8 +281,11 @@ impl<'a> Publish<'a> {
     }
 
     /// Whether the leader's stream went past the expected entry and has neither it nor a later one of the conversation.
-    /// A deposed leader that has not noticed yet fails the first half: it never had the entry.
+    /// A deposed leader that has not noticed yet fails the first half: it never had the entry. An opening expects nothing that could be gone.
     async fn is_erased(&self) -> Result<bool, Failure> {
+        if self.expected == Seq(0) {
+            return Ok(false);
+        }
         let info = self.link.stream_info(&stream(&self.subject.orchestration)).await?;
         Ok(info.state.last_seq >= self.expected && self.tail().await?.is_none_or(|tail| tail < self.expected))
     }
