@@ -18,8 +18,11 @@ use super::things::MESSAGE_BYTES_MAX;
 use crate::claim::{check_size, object_name};
 use crate::{Append, Refusal, StoreError, planted};
 
-/// How long an append is tried before it is reported as unknown: three questions that stay without an answer.
+/// How long an append is tried before it is reported as unknown: four questions that stay without an answer.
 const APPEND_AT_MOST: Duration = Duration::from_secs(6);
+
+/// How long the first one waits: what a leader has taken that steps down then is lost without a word.
+const FIRST_AT_MOST: Duration = Duration::from_secs(1);
 
 /// A leader may still be settling the entry before this one: 1, 2, 4 … 512 ms, a second in all.
 const SETTLE_DOUBLINGS: u32 = 10;
@@ -210,8 +213,8 @@ impl<'a> Publish<'a> {
     /// Every attempt sends the identical message: the fence lets at most one of them in.
     async fn run(&mut self) -> Append {
         let deadline = Instant::now() + APPEND_AT_MOST;
+        let mut at_most = FIRST_AT_MOST;
         loop {
-            let at_most = TRY_AT_MOST.min(deadline.saturating_duration_since(Instant::now()));
             let verdict = self.link.publish(self.to, self.headers.clone(), self.payload.clone(), at_most, self.expected).await;
             if let (Verdict::NotNow(_), Some(object)) = (&verdict, &mut self.object) {
                 object.may_be_named = true;
@@ -230,6 +233,7 @@ impl<'a> Publish<'a> {
                 Next::Again(after, _) if Instant::now() + after < deadline => sleep(after).await,
                 Next::Again(_, why) => return Append::Unknown(why),
             }
+            at_most = TRY_AT_MOST.min(deadline.saturating_duration_since(Instant::now()));
         }
     }
 
