@@ -34,10 +34,11 @@ impl Cache {
         }
     }
 
-    /// The conversation up to a message, if what is kept and what the message carries meet.
+    /// The conversation up to a message, if what is kept and what the message carries meet. It is kept no longer: whoever
+    /// goes on with it puts it back.
     pub(crate) fn extended(&self, partial: &Partial) -> Option<Conversation> {
         let id = &partial.last().head.subject.conversation;
-        let mut conversation = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id)?.clone();
+        let mut conversation = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop(id)?;
         conversation.extend(partial).ok()?;
         let is_there = conversation.tail().seq == partial.last().seq;
         is_there.then_some(conversation)

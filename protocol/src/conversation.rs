@@ -26,6 +26,8 @@ pub struct Conversation {
     id: ConversationId,
     entries: Vec<Arc<Entry>>,
     tail: Tail,
+    /// The first entry with an event of a kind that this program does not know.
+    unknown: Option<Ordinal>,
     damage: Option<Damage>,
 }
 
@@ -228,7 +230,8 @@ impl Partial {
 impl Conversation {
     /// A conversation without entries: what an opening is prepared on.
     pub const fn empty(orchestration: OrchestrationName, id: ConversationId) -> Self {
-        Self { orchestration, id, entries: Vec::new(), tail: Tail { seq: Seq(0), next: 0, hash: None, epoch: Seq(0) }, damage: None }
+        let tail = Tail { seq: Seq(0), next: 0, hash: None, epoch: Seq(0) };
+        Self { orchestration, id, entries: Vec::new(), tail, unknown: None, damage: None }
     }
 
     /// The orchestration whose stream it lies in.
@@ -297,7 +300,8 @@ impl Conversation {
 
     /// The first kind in it that this program does not know: it must be set aside for a newer one.
     pub fn unknown(&self) -> Option<(Ordinal, &str)> {
-        self.entries.iter().find_map(|entry| entry.unknown().map(|kind| (entry.ordinal(), kind)))
+        let entry = self.entries.get(usize::try_from(self.unknown?).ok()?)?;
+        entry.unknown().map(|kind| (entry.ordinal(), kind))
     }
 
     /// Where a caller's request was recorded, if it was: a repeat returns the first answer.
@@ -311,13 +315,16 @@ impl Conversation {
     /// # Errors
     /// [`FoldError::Gap`] when the message sealed stretches this reader has not seen: then it must be completed.
     pub fn extend(&mut self, newer: &Partial) -> Result<(), FoldError> {
-        let mut extended = self.clone();
+        let (known, tail, unknown) = (self.entries.len(), self.tail, self.unknown);
         for entry in newer.carry.iter().chain([&newer.last]) {
-            if entry.ordinal() >= extended.tail.next {
-                extended.push(Arc::new(entry.clone()))?;
+            if entry.ordinal() >= self.tail.next
+                && let Err(error) = self.push(Arc::new(entry.clone()))
+            {
+                self.entries.truncate(known);
+                (self.tail, self.unknown) = (tail, unknown);
+                return Err(error);
             }
         }
-        *self = extended;
         Ok(())
     }
 
@@ -331,7 +338,8 @@ impl Conversation {
             hash: Some(last.hash),
             epoch: last.epoch(),
         });
-        Self { orchestration: self.orchestration.clone(), id: self.id.clone(), entries, tail, damage: None }
+        let unknown = self.unknown.filter(|first| *first < tail.next);
+        Self { orchestration: self.orchestration.clone(), id: self.id.clone(), entries, tail, unknown, damage: None }
     }
 
     fn push(&mut self, entry: Arc<Entry>) -> Result<(), FoldError> {
@@ -340,6 +348,7 @@ impl Conversation {
             return Err(FoldError::Foreign { conversation: self.id.clone(), found: subject.to_string() });
         }
         self.tail = self.tail.after(&entry)?;
+        self.unknown = self.unknown.or_else(|| entry.unknown().map(|_| entry.ordinal()));
         self.entries.push(entry);
         Ok(())
     }
