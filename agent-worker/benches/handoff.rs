@@ -115,8 +115,8 @@ fn fold(bencher: Bencher<'_, '_>, entries: usize) {
 #[divan::bench(args = LENGTHS)]
 fn extend(bencher: Bencher<'_, '_>, entries: usize) {
     let (conversation, stored) = play(&orchestration(), entries);
-    let (known, newer) = (conversation.before(entries as u64 - 2), Partial::decode(stored.last().unwrap()).unwrap());
-    bencher.with_inputs(|| known.clone()).bench_refs(|known| known.extend(&newer).unwrap());
+    let (known, newest) = (conversation.before(entries as u64 - 2), stored.last().unwrap());
+    bencher.with_inputs(|| known.clone()).bench_refs(|known| known.extend(Partial::decode_behind(newest, known.tail()).unwrap()).unwrap());
 }
 
 /// From the conversation to what one agent's model sees of it.

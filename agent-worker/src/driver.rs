@@ -16,7 +16,7 @@ use protocol::entry::{Head, Trace};
 use protocol::event::{Event, Failed, failure};
 use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, ConversationId, EntryId, OrchestrationName, ProcessId, Revision, Seq, Writer};
-use protocol::subject::Class;
+use protocol::subject::{Class, EntrySubject};
 use telemetry::context::TraceContext;
 use telemetry::{context, spans};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -112,7 +112,7 @@ impl Driver {
     }
 
     async fn turn(&self, item: &WorkItem, head: &Head, hold: &Hold) -> Finish {
-        let conversation = match self.conversation(item, &head.subject.conversation).await {
+        let conversation = match self.conversation(item, &head.subject).await {
             Ok(conversation) => conversation,
             Err(error) => return Finish::GiveBack { delay: RETRY, reason: error.to_string() },
         };
@@ -166,30 +166,23 @@ impl Driver {
     }
 
     /// The conversation as of this work item, or as of now where somebody may have gone on with it, or something cannot be read.
-    async fn conversation(&self, item: &WorkItem, id: &ConversationId) -> Result<Conversation, LoadError> {
-        match self.fold(item).await {
-            Err(why) => salvage(&*self.broker, &self.orchestration, id, why).await.map(|(salvaged, _)| salvaged),
+    async fn conversation(&self, item: &WorkItem, subject: &EntrySubject) -> Result<Conversation, LoadError> {
+        match self.fold(item, subject).await {
+            Err(why) => salvage(&*self.broker, &self.orchestration, &subject.conversation, why).await.map(|(salvaged, _)| salvaged),
             folded => folded,
         }
     }
 
-    async fn fold(&self, item: &WorkItem) -> Result<Conversation, LoadError> {
-        let mut newest = item.stored.clone();
-        let mut partial = Partial::decode(&newest).map_err(FoldError::from)?;
-        if item.may_be_stale() {
-            let subject = &partial.last().head.subject;
-            let tail = self.broker.tail(&subject.orchestration, &subject.conversation).await?;
-            if let Some(tail) = tail.filter(|tail| tail.seq > newest.seq) {
-                newest = tail;
-                partial = Partial::decode(&newest).map_err(FoldError::from)?;
-            }
+    async fn fold(&self, item: &WorkItem, subject: &EntrySubject) -> Result<Conversation, LoadError> {
+        let newer = match item.may_be_stale() {
+            true => self.broker.tail(&subject.orchestration, &subject.conversation).await?.filter(|tail| tail.seq > item.stored.seq),
+            false => None,
+        };
+        let newest = newer.as_ref().unwrap_or(&item.stored);
+        match self.cache.extended(&subject.conversation, newest) {
+            Some(known) => Ok(known),
+            None => complete(&*self.broker, Partial::decode(newest).map_err(FoldError::from)?).await,
         }
-        if !partial.sealed().is_empty()
-            && let Some(known) = self.cache.extended(&partial)
-        {
-            return Ok(known);
-        }
-        complete(&*self.broker, partial).await
     }
 
     /// A definition that this worker cannot play: transient, or a visible failure.

@@ -28,6 +28,8 @@ pub struct Conversation {
     tail: Tail,
     /// The first entry with an event of a kind that this program does not know.
     unknown: Option<Ordinal>,
+    /// About how many bytes its entries take.
+    bytes: usize,
     damage: Option<Damage>,
 }
 
@@ -171,6 +173,16 @@ impl Partial {
         Ok(Self { last, carry })
     }
 
+    /// The same, for a reader that knows the conversation up to a tail: what the message carries of that is not decoded. It can
+    /// [extend](Conversation::extend) what is known, and [completes](Self::complete) nothing.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_behind(stored: &Stored, tail: &Tail) -> Result<Self, DecodeError> {
+        let (last, carry) = Entry::decode_from(stored, tail.next)?;
+        Ok(Self { last, carry })
+    }
+
     /// The message's own entry.
     pub const fn last(&self) -> &Entry {
         &self.last
@@ -231,7 +243,7 @@ impl Conversation {
     /// A conversation without entries: what an opening is prepared on.
     pub const fn empty(orchestration: OrchestrationName, id: ConversationId) -> Self {
         let tail = Tail { seq: Seq(0), next: 0, hash: None, epoch: Seq(0) };
-        Self { orchestration, id, entries: Vec::new(), tail, unknown: None, damage: None }
+        Self { orchestration, id, entries: Vec::new(), tail, unknown: None, bytes: 0, damage: None }
     }
 
     /// The orchestration whose stream it lies in.
@@ -292,6 +304,11 @@ impl Conversation {
         })
     }
 
+    /// About how many bytes its entries take, as they are stored.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The event with an id.
     pub fn event(&self, id: EventId) -> Option<&Event> {
         let entry = self.entries.get(usize::try_from(id.ordinal).ok()?)?;
@@ -314,14 +331,14 @@ impl Conversation {
     ///
     /// # Errors
     /// [`FoldError::Gap`] when the message sealed stretches this reader has not seen: then it must be completed.
-    pub fn extend(&mut self, newer: &Partial) -> Result<(), FoldError> {
-        let (known, tail, unknown) = (self.entries.len(), self.tail, self.unknown);
-        for entry in newer.carry.iter().chain([&newer.last]) {
+    pub fn extend(&mut self, newer: Partial) -> Result<(), FoldError> {
+        let (known, before) = (self.entries.len(), (self.tail, self.unknown, self.bytes));
+        for entry in newer.carry.into_iter().chain([newer.last]) {
             if entry.ordinal() >= self.tail.next
-                && let Err(error) = self.push(Arc::new(entry.clone()))
+                && let Err(error) = self.push(Arc::new(entry))
             {
                 self.entries.truncate(known);
-                (self.tail, self.unknown) = (tail, unknown);
+                (self.tail, self.unknown, self.bytes) = before;
                 return Err(error);
             }
         }
@@ -339,7 +356,8 @@ impl Conversation {
             epoch: last.epoch(),
         });
         let unknown = self.unknown.filter(|first| *first < tail.next);
-        Self { orchestration: self.orchestration.clone(), id: self.id.clone(), entries, tail, unknown, damage: None }
+        let bytes = entries.iter().map(|entry| entry.carried_bytes()).sum();
+        Self { orchestration: self.orchestration.clone(), id: self.id.clone(), entries, tail, unknown, bytes, damage: None }
     }
 
     fn push(&mut self, entry: Arc<Entry>) -> Result<(), FoldError> {
@@ -349,6 +367,7 @@ impl Conversation {
         }
         self.tail = self.tail.after(&entry)?;
         self.unknown = self.unknown.or_else(|| entry.unknown().map(|_| entry.ordinal()));
+        self.bytes += entry.carried_bytes();
         self.entries.push(entry);
         Ok(())
     }

@@ -52,7 +52,10 @@ proptest! {
             let carried_from = partial.carry.first().map_or(partial.last.ordinal(), Entry::ordinal);
             for older in &walk.prefixes[..=newer] {
                 let mut extended = older.clone();
-                let caught_up = extended.extend(&partial);
+                let caught_up = extended.extend(partial.clone());
+                let mut briefly = older.clone();
+                prop_assert_eq!(&briefly.extend(Partial::decode_behind(&walk.stored[newer], &older.tail).unwrap()), &caught_up);
+                prop_assert_eq!(&briefly, &extended);
                 if older.tail.next >= carried_from {
                     prop_assert_eq!(caught_up, Ok(()));
                     prop_assert_eq!(&extended, expected);
@@ -65,7 +68,7 @@ proptest! {
             // What it knows already tells it nothing, whoever says it.
             let mut known = walk.conversation.clone();
             if !is_erasure(&known) {
-                known.extend(&partial).unwrap();
+                known.extend(partial).unwrap();
                 prop_assert_eq!(&known, &walk.conversation);
             }
         }
@@ -237,7 +240,7 @@ fn what_belongs_elsewhere_is_refused() {
     let mut other = walk.stored[0].clone();
     other.subject = other.subject.replace("c.walk.", "c.other.");
     let mut mine = walk.conversation.clone();
-    assert_eq!(mine.extend(&Partial::decode(&other).unwrap()), Ok(()), "an entry that is known tells nothing new");
+    assert_eq!(mine.extend(Partial::decode(&other).unwrap()), Ok(()), "an entry that is known tells nothing new");
 
     let mut second = opened();
     say(&mut second, "mine".to_owned());
@@ -245,13 +248,13 @@ fn what_belongs_elsewhere_is_refused() {
     forged.subject = forged.subject.replace("c.walk.", "c.other.");
     let found = forged.subject.clone();
     let foreign = Partial::decode(&forged).unwrap();
-    assert_eq!(mine.extend(&foreign), Err(FoldError::Foreign { conversation: mine.id().clone(), found }));
+    assert_eq!(mine.extend(foreign), Err(FoldError::Foreign { conversation: mine.id().clone(), found }));
 
     // Another history with the same ordinals does not follow.
     let mut elsewhere = Walk::open(vec![Said1 { text: "another task".to_owned(), ..Said1::default() }], true);
     say(&mut elsewhere, "theirs".to_owned());
     let theirs = Partial::decode(&elsewhere.stored[1]).unwrap();
-    assert_eq!(mine.extend(&theirs), Err(FoldError::Chain { conversation: mine.id().clone(), ordinal: 1 }));
+    assert_eq!(mine.extend(theirs), Err(FoldError::Chain { conversation: mine.id().clone(), ordinal: 1 }));
     assert_eq!(mine, walk.conversation, "nothing is taken in half");
 }
 
@@ -413,7 +416,7 @@ fn what_a_newer_version_says_is_relayed_by_this_one() {
     for (class, event) in [(Class::Note, sung), (Class::Ask, asked.into())] {
         let prepared = read.prepare(draft(read.tail().next, class, Writer::Agent(triage.clone()), vec![event])).unwrap();
         theirs.push(by_a_newer_version(&prepared));
-        read.extend(&Partial::decode(&theirs[theirs.len() - 1]).unwrap()).unwrap();
+        read.extend(Partial::decode(&theirs[theirs.len() - 1]).unwrap()).unwrap();
     }
 
     let request = read.requests()[0].id;

@@ -6,7 +6,7 @@ use crate::brief::{Brief, Step};
 use crate::event::{Event, Numbered};
 use crate::ids::{EntryId, EventId, Hash, Ordinal, ProcessId, Revision, Seq};
 use crate::next;
-use crate::subject::{Class, EntrySubject};
+use crate::subject::{Class, EntrySubject, ordinal_of};
 use crate::wire::v1::{Carried, Payload, Record, State};
 use crate::wire::{DecodeError, HEADER_BYTES_MAX, Headers, Stored, header};
 
@@ -108,13 +108,19 @@ impl Entry {
     /// # Errors
     /// [`DecodeError`] when it is not an entry of a known version. A carried entry that is broken breaks its carrier.
     pub fn decode(stored: &Stored) -> Result<(Self, Vec<Self>), DecodeError> {
+        Self::decode_from(stored, 0)
+    }
+
+    /// The same, where entries before an ordinal are known: of what it carries, they are left out.
+    pub(crate) fn decode_from(stored: &Stored, first: Ordinal) -> Result<(Self, Vec<Self>), DecodeError> {
         // The version is judged before the body: a newer one may look altogether different.
         let head = Head::decode(&stored.subject, &stored.headers)?;
         if let Some(object) = stored.headers.get(header::OBJECT).filter(|_| stored.payload.is_empty()) {
             return Err(DecodeError::malformed(format_args!("its object {object} is missing or damaged")));
         }
         let Payload { record, carry } = Payload::decode(&stored.payload)?;
-        let carry = carry.into_iter().map(Self::from_carried).collect::<Result<_, _>>()?;
+        let wanted = carry.into_iter().filter(|carried| ordinal_of(&carried.subject).is_none_or(|ordinal| ordinal >= first));
+        let carry = wanted.map(Self::from_carried).collect::<Result<_, _>>()?;
         Ok((Self::from_parts(head, stored.seq, stored.headers.clone(), record)?, carry))
     }
 

@@ -99,6 +99,11 @@ pub fn conversation_of(subject: &str) -> Option<ConversationId> {
     (kind == "c" && tokens.next().is_some()).then(|| conversation.parse().ok())?
 }
 
+/// The ordinal in the subject of an entry, without a look at the rest of it.
+pub(crate) fn ordinal_of(subject: &str) -> Option<Ordinal> {
+    decimal(subject.split('.').nth(4)?)
+}
+
 /// The filter that fences every append into a conversation. It must be byte-identical for every writer: a cluster's
 /// in-flight check compares it literally (measured: another spelling lets two writers in, 299 of 300).
 pub fn fence(orchestration: &OrchestrationName, conversation: &ConversationId) -> String {

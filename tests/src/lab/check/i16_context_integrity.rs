@@ -117,7 +117,7 @@ fn prefixes(view: &View<'_>, lines: &[&Line<'_>]) -> Option<Vec<Conversation>> {
     let mut known = Conversation::empty(subject.orchestration.clone(), subject.conversation.clone());
     let mut prefixes = vec![known.clone()];
     for line in lines {
-        known.extend(&Partial::decode(&view.stored(line)?).ok()?).ok()?;
+        known.extend(Partial::decode(&view.stored(line)?).ok()?).ok()?;
         if known.last()?.head.id != line.header("Baton-Id").parse::<EntryId>().ok()? {
             return None;
         }

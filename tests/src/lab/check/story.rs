@@ -614,7 +614,7 @@ impl Story {
 
     fn store(&mut self, label: &str, stored: Stored) {
         let known = self.conversations.get_mut(label).unwrap();
-        known.extend(&Partial::decode(&stored).unwrap()).unwrap();
+        known.extend(Partial::decode(&stored).unwrap()).unwrap();
         let shown: Vec<(String, String, Json)> = known
             .last()
             .unwrap()
