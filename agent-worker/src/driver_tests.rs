@@ -1,9 +1,10 @@
 //! What a worker does with entries that it cannot use: with time for a newer worker, by the broker's clock, and then for people to see.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use journal::memory::Memory;
+use journal::memory::{Fault, Faults, Memory};
 use journal::{Append, Journal, Plan, Provision, Shared, Store, load, registry};
 use protocol::brief::{Fixed, Phase};
 use protocol::builder::AgentDef;
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::test_support::http;
+use crate::tools::Functions;
 use crate::worker::{NEWER_WAIT, Worker};
 
 /// A journal in memory with one agent, and a worker of it that is of this version. Time is paused: it passes when nobody has anything to do.
@@ -28,8 +30,17 @@ struct Stage {
 
 impl Stage {
     async fn new() -> Self {
-        let writer = AgentDef::new("writer").description("Writes.").instructions("Write.");
-        let model = ModelSpec::script("- say: Hello.\n").unwrap();
+        Self::with(AgentDef::new("writer"), "- say: Hello.\n").await
+    }
+
+    /// An agent that pays, with effect, and completes then.
+    async fn that_pays() -> Self {
+        Self::with(AgentDef::new("writer").tool("pay"), "- { tool: pay, complete: Paid. }\n- call: pay\n").await
+    }
+
+    async fn with(writer: AgentDef, script: &str) -> Self {
+        let writer = writer.description("Writes.").instructions("Write.");
+        let model = ModelSpec::script(script).unwrap();
         let builder = Orchestration::builder("desk").model("default", model).agents([&writer]).start_with("writer");
         let orchestration = builder.build().unwrap_or_else(|problems| panic!("{problems:?}")).orchestration;
         let memory = Arc::new(Memory::new());
@@ -40,12 +51,28 @@ impl Stage {
     }
 
     fn work(&self) {
+        self.work_with(Functions::new());
+    }
+
+    fn work_with(&self, functions: Functions) {
         // Whoever makes an HTTP client has chosen its TLS.
         drop(http());
         let broker: Shared = Arc::new(self.memory.client());
         let worker = Worker::new(broker, "writer-1".parse().unwrap(), Arc::new(|_: &str| None));
         let worker = worker.serve(self.orchestration.name().clone(), self.orchestration.start().clone());
+        let worker = worker.functions(functions).drain(Duration::from_secs(1));
         tokio::spawn(worker.run(self.stop.clone(), watch::Sender::new(false)));
+    }
+
+    /// Until something holds, which it does before long.
+    async fn until(&self, mut holds: impl FnMut() -> bool) {
+        for _ in 0..6_000 {
+            if holds() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never does");
     }
 
     fn draft(&self, class: Class, from: Writer, event: Event) -> Draft {
@@ -213,4 +240,41 @@ async fn a_conversation_with_an_entry_of_a_newer_version_fails_after_ten_minutes
     assert_eq!(stage.failure().await.code, failure::UNKNOWN_VERSION);
     assert_eq!(stage.written(), 1, "nothing but the failure");
     assert!(stage.is_settled().await, "nobody is given it again");
+}
+
+/// How often it is called; each call takes `takes`.
+fn paying(takes: Duration) -> (Functions, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let pay = move |_: serde_json::Value| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            tokio::time::sleep(takes).await;
+            "Paid."
+        }
+    };
+    (Functions::new().add("pay", "Pays.", pay), calls)
+}
+
+/// Its intent is stored, and it hears so late: somebody else has ended the conversation meanwhile, or taken it, and decides what
+/// becomes of the call.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_hears_late_that_its_intent_is_stored_looks_before_it_acts() {
+    let stage = Stage::that_pays().await;
+    let (_, opening) = stage.opening();
+    assert!(matches!(stage.memory.append(&opening).await, Append::Appended(_)));
+    stage.memory.set_faults(Faults::default().with(Fault::AcknowledgementLost, 1000).with(Fault::ResendLost, 1000));
+    let (functions, calls) = paying(Duration::from_secs(1));
+    stage.work_with(functions);
+    stage.until(|| stage.written() == 1).await;
+    let conversation = load(&*stage.memory, stage.orchestration.name(), &"c1".parse().unwrap()).await.unwrap().unwrap();
+    let cancelled = protocol::event::Cancelled { reason: "Enough.".to_owned() };
+    let cancel = conversation.prepare(stage.draft(Class::End, Writer::Client, cancelled.into())).unwrap();
+    let _ = stage.memory.append(&cancel).await;
+    assert_eq!(stage.memory.stored(stage.orchestration.name()).len(), 3, "opened, intended, cancelled");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "nobody has told it that it may");
+    stage.memory.set_faults(Faults::default());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(calls.load(Ordering::SeqCst), 0, "the conversation is over");
 }
