@@ -55,6 +55,8 @@ pub(crate) struct Driver {
     pub(crate) newer_wait: Duration,
     /// Cancelled when running turns should be given back.
     pub(crate) hand_back: CancellationToken,
+    /// Cancelled when none runs any more.
+    pub(crate) drained: CancellationToken,
 }
 
 /// A turn that stopped before it finished.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use journal::memory::{Fault, Faults, Memory};
-use journal::{Append, Journal, Plan, Provision, Shared, Store, load, registry};
+use journal::{Append, Bus, Journal, Plan, Provision, Shared, Store, load, registry};
 use protocol::brief::{Fixed, Phase};
 use protocol::builder::AgentDef;
 use protocol::conversation::{Conversation, Draft};
@@ -277,4 +277,24 @@ async fn a_worker_that_hears_late_that_its_intent_is_stored_looks_before_it_acts
     stage.memory.set_faults(Faults::default());
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(calls.load(Ordering::SeqCst), 0, "the conversation is over");
+}
+
+/// Whoever asks is told that it lives as long as a call runs that nobody may cut off.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_drains_is_there_until_its_last_call_has_returned() {
+    let stage = Stage::that_pays().await;
+    let (functions, calls) = paying(Duration::from_secs(30));
+    stage.work_with(functions);
+    let (_, opening) = stage.opening();
+    assert!(matches!(stage.memory.append(&opening).await, Append::Appended(_)));
+    stage.until(|| calls.load(Ordering::SeqCst) == 1).await;
+    stage.stop.cancel();
+    let alive = protocol::subject::alive(stage.orchestration.name(), &"writer-1".parse().unwrap());
+    for _ in 0..25 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let answer = stage.memory.ask(&alive, bytes::Bytes::new(), Duration::from_millis(200)).await;
+        assert!(answer.is_ok(), "its call is still under way: {answer:?}");
+    }
+    // Its intent, and what came of it.
+    stage.until(|| stage.written() >= 2).await;
 }

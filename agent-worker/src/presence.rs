@@ -19,17 +19,13 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The presence of one agent in this process, until no turn of it runs any more.
 pub(crate) async fn run(driver: SharedDriver, slots: usize, stop: CancellationToken) {
-    let until_drained = async {
-        stop.cancelled().await;
-        driver.hand_back.cancelled().await;
-    };
     tokio::select! {
         () = beat(&driver, slots, &stop) => {}
         () = answer_alive(&driver) => {}
         () = answer_holds(&driver) => {}
         () = hear_moved(&driver) => {}
         () = register(&driver, slots) => {}
-        () = until_drained => {}
+        () = driver.drained.cancelled() => {}
     }
 }
 

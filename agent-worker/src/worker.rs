@@ -151,6 +151,7 @@ impl Worker {
             concurrency: self.concurrency,
             newer_wait: self.newer_wait,
             hand_back: CancellationToken::new(),
+            drained: CancellationToken::new(),
             presence: TaskTracker::new(),
             turns: TaskTracker::new(),
             served: watch::channel(0).0,
@@ -199,6 +200,7 @@ struct Process {
     concurrency: Option<usize>,
     newer_wait: Duration,
     hand_back: CancellationToken,
+    drained: CancellationToken,
     presence: TaskTracker,
     turns: TaskTracker,
     /// Agents whose consumer was seen.
@@ -226,6 +228,7 @@ impl Process {
             speaker: self.speaker.clone(),
             newer_wait: self.newer_wait,
             hand_back: self.hand_back.clone(),
+            drained: self.drained.clone(),
         });
         self.presence.spawn(presence::run(driver.clone(), concurrency, self.stop.clone()));
         self.serve(driver, concurrency).await;
@@ -318,6 +321,8 @@ impl Process {
         let handed_back = if drained.is_ok() { 0 } else { self.turns.len() };
         self.hand_back.cancel();
         self.turns.wait().await;
+        // Not before: what a call with effects is waited for is held, and whoever were not there any more would be succeeded.
+        self.drained.cancel();
         self.presence.close();
         self.presence.wait().await;
         handed_back
