@@ -35,6 +35,8 @@ use crate::turn::{Delivered, Effect, Finish, Input, Turn};
 const EXTEND: Duration = Duration::from_secs(1);
 /// How often a running turn looks at the journal although nobody told it to.
 const LOOK: Duration = Duration::from_secs(10);
+/// How soon it looks again when it was told to: the replica that answers may not have yet what the leader has stored.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Before a work item that could not be begun is offered again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -285,11 +287,15 @@ impl Driver {
     async fn lost(&self, turn: &Turn, hold: &Hold) {
         let mut connection = self.broker.connection();
         let conversation = turn.conversation().id();
+        let mut pause = LOOK;
         loop {
             tokio::select! {
-                () = hold.moved() => {}
-                () = sleep(LOOK) => {}
-                changed = connection.changed() => if changed.is_err() { return std::future::pending().await },
+                () = hold.moved() => pause = LOOK_AGAIN,
+                () = sleep(pause) => pause = (pause * 2).min(LOOK),
+                changed = connection.changed() => match changed {
+                    Ok(()) => pause = LOOK_AGAIN,
+                    Err(_) => return std::future::pending().await,
+                },
             }
             if connection.borrow_and_update().is_up && !planted::is("deaf-to-cancel") && self.has_moved(conversation, turn.epoch()).await {
                 return;
@@ -304,8 +310,9 @@ impl Driver {
                 // A replica that lags shows an older epoch, which is nobody's loss.
                 head.epoch_after(tail.seq) > epoch || (head.epoch_after(tail.seq) == epoch && head.brief.phase != Phase::Working)
             }),
-            // Nothing is left of it, or nothing can be learned now: the fence decides.
-            Ok(None) => true,
+            // Nothing is left of it, or the replica has nothing of it yet: only the leader can tell.
+            Ok(None) => matches!(self.broker.at(&self.orchestration, conversation, 0).await, Ok(None)),
+            // Nothing can be learned now: the fence decides.
             Err(_) => false,
         }
     }

@@ -298,3 +298,65 @@ async fn a_worker_that_drains_is_there_until_its_last_call_has_returned() {
     // Its intent, and what came of it.
     stage.until(|| stage.written() >= 2).await;
 }
+
+/// A turn whose call runs, and whether it still does.
+async fn while_it_pays(stage: &Stage) -> Arc<()> {
+    let running = Arc::new(());
+    let held = running.clone();
+    let pay = move |_: serde_json::Value| {
+        let held = held.clone();
+        async move {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            drop(held);
+            "Paid."
+        }
+    };
+    stage.work_with(Functions::new().add("pay", "Pays.", pay));
+    let (_, opening) = stage.opening();
+    assert!(matches!(stage.memory.append(&opening).await, Append::Appended(_)));
+    stage.until(|| Arc::strong_count(&running) == 3).await;
+    running
+}
+
+impl Stage {
+    async fn says_that_it_moved(&self) {
+        let (name, agent) = (self.orchestration.name(), self.orchestration.start());
+        self.memory.say(&protocol::subject::moved(name, agent, &"c1".parse().unwrap()), bytes::Bytes::new()).await;
+    }
+}
+
+/// The notice is faster than the replica that is asked.
+#[tokio::test(start_paused = true)]
+async fn a_turn_that_is_told_that_it_is_over_is_over_although_replicas_lag() {
+    let stage = Stage::that_pays().await;
+    let running = while_it_pays(&stage).await;
+    let id = "c1".parse().unwrap();
+    for (n, text) in [(10, "One"), (11, "Two"), (12, "")] {
+        let conversation = load(&*stage.memory, stage.orchestration.name(), &id).await.unwrap().unwrap();
+        let draft = match text {
+            "" => stage.draft(Class::End, Writer::Client, protocol::event::Cancelled { reason: String::new() }.into()),
+            text => stage.draft(Class::In, Writer::Client, protocol::event::Said { text: text.to_owned() }.into()),
+        };
+        let prepared = conversation.prepare(Draft { id: EntryId::from_random([n; 16]), ..draft }).unwrap();
+        assert!(matches!(stage.memory.append(&prepared).await, Append::Appended(_)));
+    }
+    stage.memory.set_faults(Faults::default().with(Fault::ReadStale, 1000));
+    stage.says_that_it_moved().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(Arc::strong_count(&running), 3, "no replica knows it yet");
+    stage.memory.set_faults(Faults::default());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(Arc::strong_count(&running), 2, "its call is broken off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_knows_nothing_of_a_conversation_takes_it_from_nobody() {
+    let stage = Stage::that_pays().await;
+    let running = while_it_pays(&stage).await;
+    stage.memory.set_faults(Faults::default().with(Fault::ReadStale, 1000));
+    for _ in 0..10 {
+        stage.says_that_it_moved().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(Arc::strong_count(&running), 3, "its call goes on");
+}

@@ -37,9 +37,10 @@ impl Held {
         Hold { held: self.clone(), conversation, item, moved: Arc::clone(&turns.moved) }
     }
 
-    /// Tells the turn of a conversation, if one runs here, to look at the journal.
+    /// Tells the turns of a conversation that run here to look at the journal: those that wait, and the next that does.
     pub(crate) fn notify(&self, conversation: &ConversationId) {
         if let Some(turns) = self.lock().get(conversation) {
+            turns.moved.notify_waiters();
             turns.moved.notify_one();
         }
     }
@@ -83,7 +84,20 @@ impl Drop for Hold {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn every_turn_of_a_conversation_is_told_that_it_moved() {
+        let (held, id) = (Held::default(), "c1".parse().unwrap());
+        let turns = [held.hold("c1".parse().unwrap(), Seq(4)), held.hold("c1".parse().unwrap(), Seq(4))];
+        let (mut one, mut other) = (Box::pin(turns[0].moved()), Box::pin(turns[1].moved()));
+        assert!(one.as_mut().now_or_never().is_none() && other.as_mut().now_or_never().is_none());
+        held.notify(&id);
+        assert!(one.now_or_never().is_some() && other.now_or_never().is_some());
+        turns[0].moved().now_or_never().expect("who did not wait is told later");
+    }
 
     #[test]
     fn a_conversation_is_held_by_its_newest_item_until_the_last_turn_ends() {
