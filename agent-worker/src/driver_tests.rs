@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::{FutureExt, StreamExt};
 use journal::memory::{Fault, Faults, Memory};
 use journal::{Append, Bus, Journal, Plan, Provision, Shared, Store, load, registry};
 use protocol::brief::{Fixed, Phase};
@@ -359,4 +360,29 @@ async fn a_replica_that_knows_nothing_of_a_conversation_takes_it_from_nobody() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     assert_eq!(Arc::strong_count(&running), 3, "its call goes on");
+}
+
+/// A right that its login lacks, or loses: what it means to hear there is not what keeps it alive.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_may_not_hear_of_one_thing_is_there_all_the_same() {
+    let stage = Stage::that_pays().await;
+    let running = while_it_pays(&stage).await;
+    let (name, agent) = (stage.orchestration.name(), stage.orchestration.start());
+    let mut beats = stage.memory.listen(&protocol::subject::heartbeats(name), None).await.unwrap();
+    stage.memory.end_listening(&protocol::subject::moved_all(name, agent));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let alive = protocol::subject::alive(name, &"writer-1".parse().unwrap());
+    let answer = stage.memory.ask(&alive, bytes::Bytes::new(), Duration::from_millis(200)).await;
+    assert!(answer.is_ok(), "{answer:?}");
+    while beats.next().now_or_never().is_some() {}
+    tokio::time::timeout(Duration::from_secs(1), beats.next()).await.expect("a heartbeat").unwrap();
+    // It is permitted again, and listens again.
+    let conversation = load(&*stage.memory, name, &"c1".parse().unwrap()).await.unwrap().unwrap();
+    let cancelled = protocol::event::Cancelled { reason: String::new() };
+    let cancel = conversation.prepare(stage.draft(Class::End, Writer::Client, cancelled.into())).unwrap();
+    assert!(matches!(stage.memory.append(&cancel).await, Append::Appended(_)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stage.says_that_it_moved().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(Arc::strong_count(&running), 2, "its call is broken off");
 }

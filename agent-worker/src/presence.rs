@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, join};
 use journal::service::Service;
 use journal::{Delivery, RequestError};
 use protocol::presence::{HEARTBEAT_MILLIS, Heartbeat, HoldsAnswer, HoldsQuestion};
@@ -14,17 +14,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::driver::SharedDriver;
 
-/// Before a subscription that was refused is tried again.
+/// Before a subscription that was refused, or that the broker has ended, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// The presence of one agent in this process, until no turn of it runs any more.
+/// The presence of one agent in this process, until no turn of it runs any more. Each part of it stands for itself: who may not hear
+/// of one thing is there all the same.
 pub(crate) async fn run(driver: SharedDriver, slots: usize, stop: CancellationToken) {
+    let present = async {
+        join!(beat(&driver, slots, &stop), answer_alive(&driver), answer_holds(&driver), hear_moved(&driver), register(&driver, slots))
+    };
     tokio::select! {
-        () = beat(&driver, slots, &stop) => {}
-        () = answer_alive(&driver) => {}
-        () = answer_holds(&driver) => {}
-        () = hear_moved(&driver) => {}
-        () = register(&driver, slots) => {}
+        _ = present => {}
         () = driver.drained.cancelled() => {}
     }
 }
@@ -49,29 +49,38 @@ async fn beat(driver: &SharedDriver, slots: usize, stop: &CancellationToken) {
 
 async fn answer_alive(driver: &SharedDriver) {
     let subject = subject::alive(&driver.orchestration, &driver.process);
-    let mut probes = listen(driver, &subject).await;
-    while let Some(probe) = probes.next().await {
-        answer(driver, &probe, Bytes::new()).await;
+    loop {
+        let mut probes = listen(driver, &subject).await;
+        while let Some(probe) = probes.next().await {
+            answer(driver, &probe, Bytes::new()).await;
+        }
+        ended(&subject).await;
     }
 }
 
 async fn answer_holds(driver: &SharedDriver) {
     let subject = subject::holds(&driver.orchestration, &driver.agent);
-    let mut questions = listen(driver, &subject).await;
-    while let Some(question) = questions.next().await {
-        let Ok(HoldsQuestion { conversations }) = serde_json::from_slice(&question.payload) else { continue };
-        let held = driver.held.among(&conversations);
-        answer(driver, &question, json(&HoldsAnswer { process: driver.process.clone(), held })).await;
+    loop {
+        let mut questions = listen(driver, &subject).await;
+        while let Some(question) = questions.next().await {
+            let Ok(HoldsQuestion { conversations }) = serde_json::from_slice(&question.payload) else { continue };
+            let held = driver.held.among(&conversations);
+            answer(driver, &question, json(&HoldsAnswer { process: driver.process.clone(), held })).await;
+        }
+        ended(&subject).await;
     }
 }
 
 async fn hear_moved(driver: &SharedDriver) {
     let subject = subject::moved_all(&driver.orchestration, &driver.agent);
-    let mut notices = listen(driver, &subject).await;
-    while let Some(notice) = notices.next().await {
-        if let Some(Ok(conversation)) = notice.subject.rsplit('.').next().map(str::parse) {
-            driver.held.notify(&conversation);
+    loop {
+        let mut notices = listen(driver, &subject).await;
+        while let Some(notice) = notices.next().await {
+            if let Some(Ok(conversation)) = notice.subject.rsplit('.').next().map(str::parse) {
+                driver.held.notify(&conversation);
+            }
         }
+        ended(&subject).await;
     }
 }
 
@@ -107,6 +116,12 @@ async fn listen(driver: &SharedDriver, subject: &str) -> BoxStream<'static, Deli
             }
         }
     }
+}
+
+/// A subscription is over: the broker says only after the fact that it does not permit one, or does so no longer.
+async fn ended(subject: &str) {
+    tracing::warn!(subject, "nothing is heard any more, listening again");
+    sleep(RETRY).await;
 }
 
 async fn answer(driver: &SharedDriver, question: &Delivery, payload: Bytes) {

@@ -56,6 +56,11 @@ impl State {
 }
 
 impl Memory {
+    /// Ends whatever listens to exactly this, as a broker does that permits it no longer. Whoever listens anew is permitted again.
+    pub fn end_listening(&self, filter: &str) {
+        self.lock().subscriptions.retain(|subscription| subscription.filter != filter);
+    }
+
     fn subscribe(&self, filter: &str, queue: Option<&str>) -> mpsc::UnboundedReceiver<Delivery> {
         let (inbox, deliveries) = mpsc::unbounded_channel();
         let (filter, queue) = (filter.to_owned(), queue.map(str::to_owned));
