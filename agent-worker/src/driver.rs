@@ -117,7 +117,8 @@ impl Driver {
 
     async fn turn(&self, item: &WorkItem, head: &Head, hold: &Hold) -> Finish {
         let conversation = match self.conversation(item, &head.subject).await {
-            Ok(conversation) => conversation,
+            Ok(Some(conversation)) => conversation,
+            Ok(None) => return Finish::Settled,
             Err(error) => return Finish::GiveBack { delay: RETRY, reason: error.to_string() },
         };
         if conversation.must_fail().is_some() {
@@ -169,23 +170,30 @@ impl Driver {
         }
     }
 
-    /// The conversation as of this work item, or as of now where somebody may have gone on with it, or something cannot be read.
-    async fn conversation(&self, item: &WorkItem, subject: &EntrySubject) -> Result<Conversation, LoadError> {
+    /// The conversation as of this work item, or as of now where somebody may have gone on with it, or something cannot be read; none
+    /// where the item is plainly done.
+    async fn conversation(&self, item: &WorkItem, subject: &EntrySubject) -> Result<Option<Conversation>, LoadError> {
         match self.fold(item, subject).await {
-            Err(why) => salvage(&*self.broker, &self.orchestration, &subject.conversation, why).await.map(|(salvaged, _)| salvaged),
+            Err(why) => salvage(&*self.broker, &self.orchestration, &subject.conversation, why).await.map(|(salvaged, _)| Some(salvaged)),
             folded => folded,
         }
     }
 
-    async fn fold(&self, item: &WorkItem, subject: &EntrySubject) -> Result<Conversation, LoadError> {
+    async fn fold(&self, item: &WorkItem, subject: &EntrySubject) -> Result<Option<Conversation>, LoadError> {
         let newer = match item.may_be_stale() {
             true => self.broker.tail(&subject.orchestration, &subject.conversation).await?.filter(|tail| tail.seq > item.stored.seq),
             false => None,
         };
+        // A consumer made anew offers all that there ever was. What lies behind an end need not be read to be settled.
+        if let Some(Ok(Head { brief, .. })) = newer.as_ref().map(|newer| Head::decode(&newer.subject, &newer.headers))
+            && (brief.phase != Phase::Working || brief.owner != self.agent)
+        {
+            return Ok(None);
+        }
         let newest = newer.as_ref().unwrap_or(&item.stored);
         match self.cache.extended(&subject.conversation, newest) {
-            Some(known) => Ok(known),
-            None => complete(&*self.broker, Partial::decode(newest).map_err(FoldError::from)?).await,
+            Some(known) => Ok(Some(known)),
+            None => complete(&*self.broker, Partial::decode(newest).map_err(FoldError::from)?).await.map(Some),
         }
     }
 

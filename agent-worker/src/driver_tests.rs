@@ -386,3 +386,33 @@ async fn a_worker_that_may_not_hear_of_one_thing_is_there_all_the_same() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(Arc::strong_count(&running), 2, "its call is broken off");
 }
+
+/// A consumer that is made anew offers every work item that there ever was.
+#[tokio::test(start_paused = true)]
+async fn what_is_long_done_costs_a_look_and_no_more() {
+    const TURNS: u8 = 50;
+    let stage = Stage::new().await;
+    let (mut conversation, opening) = stage.opening();
+    let Append::Appended(seq) = stage.memory.append(&opening).await else { panic!("it is not stored") };
+    conversation.commit(opening, seq).unwrap();
+    for n in 0..=TURNS {
+        let to = Class::To { agent: stage.orchestration.start().clone(), revision: stage.orchestration.revision().clone() };
+        let (class, event) = match n {
+            TURNS => (Class::End, Event::from(protocol::event::Cancelled { reason: String::new() })),
+            _ => (to, protocol::event::Interrupted { text: "x".repeat(3000) }.into()),
+        };
+        let draft = Draft { id: EntryId::from_random([n + 10; 16]), ..stage.draft(class, Writer::Client, event) };
+        let prepared = conversation.prepare(draft).unwrap();
+        let Append::Appended(seq) = stage.memory.append(&prepared).await else { panic!("it is not stored") };
+        conversation.commit(prepared, seq).unwrap();
+    }
+    // Nothing of it is fresh.
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    let before = stage.memory.requests();
+    stage.work();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let requests = stage.memory.requests() - before;
+    assert!(stage.is_settled().await);
+    assert_eq!(stage.written(), 0);
+    assert!(requests < u64::from(TURNS) + 20, "{requests} requests for {TURNS} work items");
+}

@@ -59,6 +59,7 @@ struct State {
     subscriptions: Vec<Subscription>,
     chance: Chance,
     last_id: u64,
+    requests: u64,
     message_bytes_max: usize,
 }
 
@@ -103,6 +104,7 @@ impl Memory {
             subscriptions: Vec::new(),
             chance: Chance::new(seed, faults),
             last_id: 0,
+            requests: 0,
             message_bytes_max: log::MESSAGE_BYTES_MAX,
         };
         let broker = Arc::new(Broker { started: Instant::now(), state: Mutex::new(state) });
@@ -147,6 +149,11 @@ impl Memory {
     pub fn stored(&self, orchestration: &OrchestrationName) -> Vec<Stored> {
         self.with_stream(orchestration, |stream, _| stream.log.all().map(|stored| stream.log.redeem_or_raw(stored)).collect())
             .unwrap_or_default()
+    }
+
+    /// How often anything but an append has been asked for: what somebody's work costs the broker.
+    pub fn requests(&self) -> u64 {
+        self.lock().requests
     }
 
     /// The sequence of the last entry in an orchestration's stream, which is 0 before the first.
@@ -214,6 +221,7 @@ impl Memory {
     async fn request(&self) -> Result<(), String> {
         let (latency, is_lost) = {
             let mut state = self.lock();
+            state.requests += 1;
             (state.chance.latency(), state.chance.strikes(Fault::Unavailable))
         };
         pause(latency).await;
