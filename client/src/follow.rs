@@ -86,7 +86,7 @@ impl Client {
     ) -> Result<(Follower, Vec<Followed>), Unread> {
         let mut loaded = self.load(conversation).await?;
         // What the subscription has brought already comes no second time: a replica that lags must not hide it.
-        if let Some(seq) = self.newer(&loaded.conversation).await? {
+        while let Some(seq) = self.newer(&loaded.conversation).await? {
             loaded = self.load_up_to(conversation, seq, Instant::now() + self.patience).await?;
         }
         Ok(Follower::new(&loaded.conversation, loaded.time_ms, after, live))

@@ -82,6 +82,22 @@ async fn what_happens_while_one_follows_is_followed_through_every_fault() {
     }
 }
 
+/// What a subscription has brought before somebody began to watch comes no second time: without the last entry they would wait for ever.
+#[tokio::test(start_paused = true)]
+async fn a_follower_begins_at_the_very_tail_however_many_entries_replicas_lag() {
+    for seed in 0..50 {
+        let world = World::seeded(seed).await;
+        let id = world.open().await;
+        world.asks(&id, "triage-agent", "Which order?").await;
+        world.client.say(&id, "123", None).await.unwrap();
+        world.client.say(&id, "quick", None).await.unwrap();
+        world.client.cancel(&id, "too slow").await.unwrap();
+        world.memory.set_faults(Faults::default().with(Fault::ReadStale, 700));
+        let (follower, _) = world.client.follower(&id, None, false).await.unwrap();
+        assert!(follower.is_ended(), "seed {seed}: the last that it has seen is entry {}", follower.tail().next - 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_event_says_whence_it_comes() {
     let world = World::new().await;
