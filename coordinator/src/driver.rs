@@ -309,7 +309,8 @@ impl Driver {
     fn ticked(&mut self, now_ms: u64) {
         self.is_ticking = false;
         self.ticks += 1;
-        self.now_ms = self.now_ms.max(now_ms);
+        // Also where it goes back: a server whose clock was ahead has led for a moment, and what begins now must not be late already.
+        self.now_ms = now_ms;
         self.presence.ticked();
         self.ledger.expire(self.now_ms);
         if matches!(self.progress, Progress::Began) {
