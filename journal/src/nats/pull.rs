@@ -18,14 +18,15 @@ use super::request::{Failure, SharedLink, broken, violated};
 use crate::Connection;
 
 /// How long an order stands. A process that freezes leaves its orders behind, and until they end the broker fills them: with new
-/// items, and again with those whose ack wait has run out. So they end well before the first ack wait does.
-const EXPIRES: Duration = Duration::from_secs(2);
+/// items, and again with those whose ack wait has run out. So they end well before the first ack wait does. When a stream has another
+/// leader, a consumer may not notice what is new until somebody orders: then this is how long work waits.
+const EXPIRES: Duration = Duration::from_millis(1_500);
 
 /// How often the broker shows, while it has nothing to deliver, that it knows of an order.
-const HEARTBEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_millis(700);
 
 /// Silence after which an order is no longer believed in.
-const SILENCE: Duration = Duration::from_millis(2_500);
+const SILENCE: Duration = Duration::from_millis(1_750);
 
 /// How long what is on its way may take when the subscription ends.
 const END_AT_MOST: Duration = Duration::from_millis(500);
