@@ -31,7 +31,7 @@ use crate::manifest::{
     AgentSpec, ApiVersion, AutonomousSpec, Checked, CodeToolSpec, DeskSpec, FallbackSpec, HandoffSpec, HumanSpec, KeyPath, Kind,
     LimitsSpec, Manifest, Metadata, ModelSpec, Problem, RemoteSpec, ScalingSpec, Spec, ToolsFrom, ToolsetSpec, kebab,
 };
-use crate::orchestration::Orchestration;
+use crate::orchestration::{Orchestration, Prompt};
 
 pub use specs::Invalid;
 
@@ -177,7 +177,7 @@ impl From<Checked> for Orchestration {
 /// use protocol::builder::AgentDef;
 /// use protocol::event::Audience;
 /// use protocol::manifest::{AutonomousSpec, HandoffSpec, McpSpec, ModelSpec};
-/// use protocol::orchestration::{Fallback, Orchestration};
+/// use protocol::orchestration::{Fallback, Orchestration, Prompt};
 ///
 /// /// What a conversation ends with.
 /// #[derive(schemars::JsonSchema)]
@@ -197,10 +197,12 @@ impl From<Checked> for Orchestration {
 ///     .terminate_when("text.contains(\"DONE\")")
 ///     .fallback_human(Audience::Desk("support".into()))
 ///     .autonomous(AutonomousSpec { turns: Some(5), prompt: None })
+///     .prompt(Prompt::SharedPrefix)
 ///     .build()?
 ///     .orchestration;
 /// assert_eq!(support.output().unwrap()["required"][0], "order");
 /// assert_eq!(support.fallback(), Some(&Fallback::Human(Audience::Desk("support".into()))));
+/// assert_eq!(support.prompt(), Prompt::SharedPrefix);
 /// assert_eq!(support.human().autonomous.as_ref().unwrap().turns, 5);
 /// # Ok::<_, protocol::builder::Invalid>(())
 /// ```
@@ -333,6 +335,13 @@ impl Builder {
     #[must_use]
     pub fn autonomous(mut self, autonomous: AutonomousSpec) -> Self {
         self.spec.human.get_or_insert_default().autonomous = Some(autonomous);
+        self
+    }
+
+    /// How the prompts of models are made.
+    #[must_use]
+    pub const fn prompt(mut self, prompt: Prompt) -> Self {
+        self.spec.prompt = Some(prompt);
         self
     }
 

@@ -1,11 +1,17 @@
 //! The projection: what one agent's model sees of a conversation (semantics 2). One log, one projection an agent,
 //! never a broadcast copy; the same entries always give the same messages.
 
+mod shared;
+
+use std::ops::Range;
+
 use crate::conversation::Conversation;
 use crate::entry::Entry;
 use crate::event::{Call, Continuation, Event, HistoryOption, Message, Replied, Responded, Role, Transferred, Verdict, failure};
 use crate::ids::{AgentName, Writer};
 use crate::orchestration::Orchestration;
+
+pub use shared::project_shared;
 
 /// One message of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,55 +69,79 @@ pub fn project_through(
     fresh: &[Event],
     through: Through<'_>,
 ) -> Vec<PromptMessage> {
-    let mut log: Vec<(&Writer, &Event)> = conversation
-        .entries()
-        .iter()
-        .flat_map(|entry: &std::sync::Arc<Entry>| entry.events.iter().map(|event| (&entry.head.subject.from, event)))
-        .collect();
     let me = Writer::Agent(agent.clone());
-    log.extend(fresh.iter().map(|event| (&me, event)));
+    let log = Log::new(orchestration, conversation, &me, fresh);
+    let mut messages = Vec::with_capacity(log.events.len() + 1);
+    messages.extend(instructions(orchestration, agent).map(|text| PromptMessage::System { text: text.to_owned() }));
+    log.tell(0..log.events.len(), agent, through, &mut messages);
+    messages
+}
 
-    let mut messages = Vec::with_capacity(log.len() + 1);
-    if let Some(definition) = orchestration.agent(agent)
-        && !definition.instructions.is_empty()
-    {
-        messages.push(PromptMessage::System { text: definition.instructions.clone() });
+/// What an agent's model is told, if anything.
+fn instructions<'a>(orchestration: &'a Orchestration, agent: &AgentName) -> Option<&'a str> {
+    orchestration.agent(agent).map(|definition| definition.instructions.as_str()).filter(|text| !text.is_empty())
+}
+
+/// A conversation as projections read it: everything that happened, and who wrote it.
+struct Log<'a> {
+    orchestration: &'a Orchestration,
+    conversation: &'a Conversation,
+    events: Vec<(&'a Writer, &'a Event)>,
+}
+
+impl<'a> Log<'a> {
+    fn new(orchestration: &'a Orchestration, conversation: &'a Conversation, me: &'a Writer, fresh: &'a [Event]) -> Self {
+        let stored = conversation
+            .entries()
+            .iter()
+            .flat_map(|entry: &std::sync::Arc<Entry>| entry.events.iter().map(|event| (&entry.head.subject.from, event)));
+        Self { orchestration, conversation, events: stored.chain(fresh.iter().map(|event| (me, event))).collect() }
     }
-    let instructions = messages.len();
-    for (place, (from, event)) in log.iter().enumerate() {
-        let later = log.get(place + 1..).unwrap_or_default();
+
+    /// Adds what `agent` sees of the events at these places.
+    fn tell(&self, places: Range<usize>, agent: &AgentName, through: Through<'_>, messages: &mut Vec<PromptMessage>) {
+        let first = messages.len();
+        for place in places {
+            match self.events.get(place) {
+                Some((from, Event::Transferred(transfer))) if transfer.to == *agent => {
+                    if let Some(filter) = filter_of(self.orchestration, from, agent) {
+                        let before = messages.split_off(first);
+                        messages.extend(paired(through(filter, before)));
+                    }
+                    let name = from.agent().map(|speaker| self.orchestration.display_name(speaker));
+                    hand_over(messages, first, transfer, name);
+                }
+                _ => self.show(place, Some(agent), messages),
+            }
+        }
+    }
+
+    /// Adds what `reader` sees of the event at `place`; without a reader: what all agents see of it, every speaker by name.
+    fn show(&self, place: usize, reader: Option<&AgentName>, messages: &mut Vec<PromptMessage>) {
+        let Some((from, event)) = self.events.get(place) else { return };
+        let (earlier, later) = (self.events.get(..place).unwrap_or_default(), self.events.get(place + 1..).unwrap_or_default());
+        let is_own = reader.is_some() && from.agent() == reader;
         match event {
             Event::Opened(opened) => messages.extend(opened.input.iter().map(opening_message)),
             // What answers a question that was not asked any more stands behind it: see `Continued`.
             Event::Said(_) if answers_next(later) => {}
             Event::Said(said) => messages.push(user(&said.text)),
             // What people at a desk say, the agent says that they play.
-            Event::Replied(reply) if is_of_desk(orchestration, conversation, reply) => {}
+            Event::Replied(reply) if is_of_desk(self.orchestration, self.conversation, reply) => {}
             Event::Replied(reply) => messages.push(user(&reply.text)),
             Event::Interrupted(interrupted) => messages.push(user(&interrupted.text)),
             Event::Continued(continued) => match continued.because {
-                Continuation::Autonomous => messages.extend(continued.prompt.as_deref().filter(|_| **from == me).map(user)),
+                Continuation::Autonomous => messages.extend(continued.prompt.as_deref().filter(|_| is_own).map(user)),
                 // The message was stored while the agent was still writing its question.
-                Continuation::Answered => messages.extend(answer_before(log.get(..place).unwrap_or_default()).map(user)),
+                Continuation::Answered => messages.extend(answer_before(earlier).map(user)),
             },
-            Event::Responded(response) => match from.agent() {
-                Some(speaker) if speaker == agent => own_response(&mut messages, response, from, later),
-                Some(speaker) => {
-                    let shares_tools = shares_tools(from, agent, later);
-                    messages.extend(other_response(orchestration.display_name(speaker), response, shares_tools.then_some((*from, later))));
-                }
-                None => {}
-            },
+            Event::Responded(response) if is_own => own_response(messages, response, from, later),
+            Event::Responded(response) => messages.extend(from.agent().and_then(|speaker| {
+                let shares_tools = reader.is_some_and(|reader| shares_tools(from, reader, later));
+                other_response(self.orchestration.display_name(speaker), response, shares_tools.then_some((*from, later)))
+            })),
             // Its answer was to be the result and was none: what is wrong with it was told to nobody else.
-            Event::Warned(warned) if **from == me && warned.code == failure::OUTPUT_INVALID => messages.push(user(&warned.detail)),
-            Event::Transferred(transfer) if transfer.to == *agent => {
-                if let Some(filter) = filter_of(orchestration, from, agent) {
-                    let before = messages.split_off(instructions);
-                    messages.extend(paired(through(filter, before)));
-                }
-                let name = from.agent().map(|speaker| orchestration.display_name(speaker));
-                hand_over(&mut messages, instructions, transfer, name);
-            }
+            Event::Warned(warned) if is_own && warned.code == failure::OUTPUT_INVALID => messages.push(user(&warned.detail)),
             Event::Transferred(_)
             | Event::Intended(_)
             | Event::Withdrawn(_)
@@ -134,7 +164,6 @@ pub fn project_through(
             | Event::Unknown { .. } => {}
         }
     }
-    messages
 }
 
 /// What the target of a transfer sees: what came before it, or the summary of that, and the payload.

@@ -12,6 +12,9 @@ use crate::manifest::{HandoffSpec, ModelSpec};
 use crate::subject::Class;
 use crate::walk::{AGENTS, Walk, agent, to, walks};
 
+#[path = "history/shared_tests.rs"]
+mod shared;
+
 fn orchestration() -> Orchestration {
     let agents = AGENTS.map(|name| AgentDef::new(name).description("does").display_name(name.to_uppercase()));
     let agents = [agents[0].clone().instructions("Be kind."), agents[1].clone(), agents[2].clone()];

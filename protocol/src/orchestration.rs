@@ -25,6 +25,7 @@ pub struct Orchestration {
     pub(crate) models: BTreeMap<String, Model>,
     pub(crate) limits: Limits,
     pub(crate) human: Human,
+    pub(crate) prompt: Prompt,
     pub(crate) input: Option<Json>,
     pub(crate) output: Option<Json>,
     pub(crate) terminate_when: Option<String>,
@@ -364,6 +365,17 @@ pub enum OnMessage {
     Reject,
 }
 
+/// How the prompts of an orchestration's models are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Prompt {
+    /// Each agent's as if there were no other: its instructions and its tools first.
+    #[default]
+    Isolated,
+    /// All agents' begin alike, for providers' caches: one list of tools, then what all of them see.
+    SharedPrefix,
+}
+
 impl Orchestration {
     /// Its name.
     pub const fn name(&self) -> &OrchestrationName {
@@ -408,6 +420,16 @@ impl Orchestration {
     /// How people take part.
     pub const fn human(&self) -> &Human {
         &self.human
+    }
+
+    /// How its models' prompts are made.
+    pub const fn prompt(&self) -> Prompt {
+        self.prompt
+    }
+
+    /// The agents whose prompts begin alike: those that models play, if any do.
+    pub fn alike(&self) -> impl Iterator<Item = &Agent> {
+        self.agents().filter(|agent| self.prompt == Prompt::SharedPrefix && matches!(agent.player, Player::Model(_)))
     }
 
     /// JSON Schema of what a conversation begins with, if not with anything.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use protocol::event::{Audience, Effect, HistoryOption, InDoubt};
 use protocol::ids::{AgentName, Revision};
 use protocol::manifest::{self, Checked, DEPTH_MAX, FILE_BYTES_MAX, Problem};
-use protocol::orchestration::{HttpEndpoint, Model, OnMessage, Orchestration, ScriptLine, Tool, ToolSource};
+use protocol::orchestration::{HttpEndpoint, Model, OnMessage, Orchestration, Prompt, ScriptLine, Tool, ToolSource};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -459,6 +459,18 @@ fn limits_and_people_have_defaults() {
     let Checked { orchestration, .. } = good(&good_with(""));
     assert_eq!(*orchestration.limits(), protocol::orchestration::Limits::default());
     assert_eq!((orchestration.human().on_message, orchestration.human().return_to_start), (OnMessage::Enqueue, false));
+}
+
+#[test]
+fn prompts_begin_alike_where_the_definition_says_so() {
+    let isolated = good(&good_with("")).orchestration;
+    assert_eq!((isolated.prompt(), isolated.alike().count()), (Prompt::Isolated, 0));
+    let shared = good(&(good_with("") + "    desk: { description: Knows., desk: {} }\n  prompt: shared-prefix\n")).orchestration;
+    let alike: Vec<&str> = shared.alike().map(|agent| agent.name.as_str()).collect();
+    assert_eq!((shared.prompt(), alike), (Prompt::SharedPrefix, vec!["refund", "triage"]), "people have no prompt");
+    let other = good(&(good_with("") + "    desk: { description: Knows., desk: {} }\n")).orchestration;
+    assert_ne!(shared.revision(), other.revision());
+    assert_eq!(Orchestration::from_canonical(&shared.canonical().unwrap()).unwrap(), shared);
 }
 
 #[test]

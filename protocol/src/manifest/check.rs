@@ -13,6 +13,7 @@ use crate::orchestration::{Autonomous, Fallback, Human, Limits, Orchestration, T
 mod agents;
 mod models;
 mod openapi;
+mod prompt;
 mod tools;
 mod undo;
 mod urls;
@@ -33,6 +34,7 @@ impl Manifest {
         let toolsets = tools::check(&self.spec.tools, &mut findings);
         let roster = agents::Roster::of(&self.spec.agents, &mut findings);
         let agents = agents::check(&self.spec, &roster, &toolsets, &mut findings);
+        let prompt = prompt::check(self.spec.prompt, &agents, &roster, &mut findings);
         let models = models::check(&self.spec.models, &roster, &toolsets, &agents, self.spec.output.is_some(), &mut findings);
         let start = roster.start(&self.spec.start, &mut findings);
         let limits = limits(self.spec.limits.unwrap_or_default(), &mut findings);
@@ -56,8 +58,21 @@ impl Manifest {
         let (Some(name), Some(start), true) = (name, start, errors.is_empty()) else { return Err(errors) };
         agents::warn_unreachable(&start, &agents, &roster, &mut warnings);
         let revision = Revision::of(&canonical);
-        let orchestration =
-            Orchestration { name, revision, start, agents, models, limits, human, input, output, terminate_when, fallback, manifest: self };
+        let orchestration = Orchestration {
+            name,
+            revision,
+            start,
+            agents,
+            models,
+            limits,
+            human,
+            prompt,
+            input,
+            output,
+            terminate_when,
+            fallback,
+            manifest: self,
+        };
         Ok(Checked { orchestration, warnings })
     }
 

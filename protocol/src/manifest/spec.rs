@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::seconds::Seconds;
 use crate::event::{Audience, Effect, HistoryOption, InDoubt, Json};
-use crate::orchestration::{OnMessage, ScriptLine};
+use crate::orchestration::{OnMessage, Prompt, ScriptLine};
 
 /// An orchestration in its file form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +69,9 @@ pub struct Spec {
     /// How people take part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub human: Option<HumanSpec>,
+    /// How the prompts of models are made (default: isolated).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Prompt>,
     /// JSON Schema of what a conversation begins with (default: anything). Then it begins with a value, not with a text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Json>,

@@ -21,7 +21,7 @@ const CONCURRENCY: u32 = 64;
 /// Agents of one orchestration: each is a consumer of its stream.
 const AGENTS_MAX: usize = 256;
 /// Tools that one request may offer a model; providers refuse more.
-const TOOLS_MAX: usize = 128;
+pub(super) const TOOLS_MAX: usize = 128;
 
 /// Who is who: agents by the keys under which the manifest holds them.
 pub(super) struct Roster<'m> {
@@ -81,7 +81,7 @@ impl<'m> Roster<'m> {
     }
 
     /// The key of an agent.
-    fn key(&self, name: &AgentName) -> &'m str {
+    pub(super) fn key(&self, name: &AgentName) -> &'m str {
         self.names.iter().find(|(_, found)| found.as_ref() == Some(name)).map_or("", |(key, _)| key)
     }
 
