@@ -3,6 +3,7 @@
 
 mod ending;
 mod offer;
+mod shared;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,7 @@ use serde_json::json;
 use self::ending::Ending;
 pub use self::ending::Output;
 pub use self::offer::Offer;
+use self::shared::Shared;
 use crate::model::ToolDefinition;
 use crate::tools::Filter;
 
@@ -28,6 +30,8 @@ const PAYLOAD_DEPTH_MAX: usize = 24;
 #[derive(Debug)]
 pub struct Catalog {
     definitions: Arc<[ToolDefinition]>,
+    /// What is shown in their place where prompts begin alike.
+    shared: Option<Shared>,
     tools: BTreeMap<String, Entry>,
     handoffs: BTreeMap<String, Edge>,
     ending: Ending,
@@ -130,8 +134,10 @@ impl Catalog {
         }
         let ending = Ending::of(orchestration).map_err(|(key, problem)| error(COMPLETE_TASK, format!("spec.{key}: {problem}")))?;
         let parameters = complete_parameters(ending.output.as_ref());
-        definitions.push(definition(COMPLETE_TASK, "Ends the conversation: call it when the task is done.", parameters));
-        Ok(Self { definitions: definitions.into(), tools, handoffs, ending, filters: BTreeMap::new(), reduced: Mutex::default() })
+        let complete_task = definition(COMPLETE_TASK, "Ends the conversation: call it when the task is done.", parameters);
+        definitions.push(complete_task.clone());
+        let shared = Shared::of(orchestration, &agent.name, &definitions, &complete_task);
+        Ok(Self { definitions: definitions.into(), shared, tools, handoffs, ending, filters: BTreeMap::new(), reduced: Mutex::default() })
     }
 
     /// The same, with the filters of the handoffs to its agent.

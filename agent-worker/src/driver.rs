@@ -248,9 +248,9 @@ impl Driver {
                 Effect::AskModel(mut messages) => {
                     messages.extend(planted::mixed_up(messages.last()));
                     answers += 1;
-                    let (tools, output) = (turn.tools().clone(), turn.output().cloned());
-                    let asked =
-                        self.ask_model(role, Request { tools, output, ..self.request(&turn, messages) }, turn.epoch(), Some(answers));
+                    let ((tools, allowed), output) = (turn.shown(), turn.output().cloned());
+                    let request = Request { tools, allowed, output, ..self.request(&turn, messages) };
+                    let asked = self.ask_model(role, request, turn.epoch(), Some(answers));
                     self.unless_stopped(&turn, hold, asked).await.map(Input::Model)
                 }
                 Effect::Summarize(messages) => {
@@ -274,10 +274,14 @@ impl Driver {
         }
     }
 
-    /// A request for a text alone.
+    /// A request for a text alone. Where all prompts begin with one list of tools, this one does, too.
     fn request(&self, turn: &Turn, messages: Vec<PromptMessage>) -> Request {
         let (agent, conversation) = (self.agent.clone(), turn.conversation().id().clone());
-        Request { agent, conversation, messages, tools: Arc::new([]), output: None }
+        let (tools, allowed): (Arc<[_]>, Option<Arc<[_]>>) = match turn.shown() {
+            (list, Some(_)) => (list, Some([].into())),
+            (_, None) => ([].into(), None),
+        };
+        Request { agent, conversation, messages, tools, allowed, output: None }
     }
 
     /// What `work` gives, unless the turn has to stop: then `work` is dropped on the spot, and a model stream with it.

@@ -37,6 +37,8 @@ pub struct Request {
     pub messages: Vec<PromptMessage>,
     /// What it may call, transfers and `complete_task` among them.
     pub tools: Arc<[ToolDefinition]>,
+    /// Where it is shown what others may call, too: the names of what it may call itself.
+    pub allowed: Option<Arc<[String]>>,
     /// JSON Schema of its text, where a text would be the conversation's result.
     pub output: Option<Json>,
 }

@@ -188,6 +188,11 @@ impl Turn {
         self.offer.definitions()
     }
 
+    /// What the model is shown of tools, and the names of those that it may call, if not all.
+    pub fn shown(&self) -> (Arc<[ToolDefinition]>, Option<Arc<[String]>>) {
+        self.offer.shown()
+    }
+
     /// The epoch that this turn acts in.
     pub const fn epoch(&self) -> Seq {
         self.conversation.tail().epoch

@@ -20,5 +20,7 @@ mod outcomes;
 mod people;
 #[path = "turn_tests/resume.rs"]
 mod resume;
+#[path = "turn_tests/shared.rs"]
+mod shared;
 #[path = "turn_tests/stage.rs"]
 mod stage;

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use protocol::event::{Call, Json};
 use protocol::orchestration::{COMPLETE_TASK, TRANSFER_PREFIX};
 
+use super::shared::Part;
 use super::{Catalog, Judgement, arguments, judge_completion, judge_transfer};
 use crate::model::ToolDefinition;
 
@@ -15,6 +16,7 @@ pub struct Offer {
     catalog: Arc<Catalog>,
     hidden: BTreeSet<String>,
     definitions: Arc<[ToolDefinition]>,
+    part: Option<Part>,
     unanswered: Vec<String>,
 }
 
@@ -31,7 +33,8 @@ impl Offer {
             unanswered.extend(holds.err().map(|error| format!("{name} is not offered: {error}")));
         }
         let definitions = catalog.without(&hidden);
-        Self { catalog, hidden, definitions, unanswered }
+        let part = catalog.shared.as_ref().map(|shared| shared.part(&definitions));
+        Self { catalog, hidden, definitions, part, unanswered }
     }
 
     /// The catalogue.
@@ -39,9 +42,22 @@ impl Offer {
         &self.catalog
     }
 
-    /// What the model is offered.
+    /// What the model may call.
     pub const fn definitions(&self) -> &Arc<[ToolDefinition]> {
         &self.definitions
+    }
+
+    /// What the model is shown, and the names of what it may call of that, if that is not all of it.
+    pub fn shown(&self) -> (Arc<[ToolDefinition]>, Option<Arc<[String]>>) {
+        match (&self.catalog.shared, &self.part) {
+            (Some(shared), Some(part)) => (shared.list.clone(), Some(part.allowed.clone())),
+            _ => (self.definitions.clone(), None),
+        }
+    }
+
+    /// What it may call of what it is shown, in words, where that is not all of it.
+    pub fn briefing(&self) -> Option<&str> {
+        self.part.as_ref().map(|part| part.briefing.as_str())
     }
 
     /// Conditions that had no answer, for people.

@@ -26,7 +26,7 @@ impl Tokens for Heard {
 
 pub(crate) fn request(agent: &str, messages: Vec<PromptMessage>) -> Request {
     let conversation = ConversationId::of_opening("test", "1");
-    Request { agent: agent.parse().unwrap(), conversation, messages, tools: [].into(), output: None }
+    Request { agent: agent.parse().unwrap(), conversation, messages, tools: [].into(), allowed: None, output: None }
 }
 
 /// A request with a message of every kind, and a tool.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use journal::planted;
 use protocol::event::{Call, Deferred, Event, Responded, failure};
-use protocol::history::{PromptMessage, project_through};
+use protocol::history::{PromptMessage, project_shared, project_through};
 use protocol::orchestration::COMPLETE_TASK;
 use protocol::subject::Class;
 
@@ -44,7 +44,11 @@ impl Turn {
     /// What the model sees: the journal's projection, with these events behind it.
     pub(super) fn prompt(&self, fresh: &[Event]) -> Vec<PromptMessage> {
         let through = |filter: &str, messages| self.offer.catalog().filtered(filter, messages);
-        project_through(&self.orchestration, &self.conversation, &self.agent, fresh, &through)
+        let (orchestration, conversation) = (&self.orchestration, &self.conversation);
+        match self.offer.briefing() {
+            Some(may) => project_shared(orchestration, conversation, &self.agent, fresh, &through, may),
+            None => project_through(orchestration, conversation, &self.agent, fresh, &through),
+        }
     }
 
     /// Why the response that leads back to the model was not the result that it was meant to be.

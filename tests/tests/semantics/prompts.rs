@@ -1,5 +1,6 @@
 //! What each agent sees (section 2).
 
+use protocol::orchestration::Prompt;
 use serde_json::json;
 use tests::stage::{Stage, results_per_call, says, silent};
 
@@ -104,5 +105,46 @@ async fn semantics_19_everybody_speaks_under_their_role_and_name() {
     assert_eq!(json!(asked.messages()), expected);
     asked.answer(silent().completes("done"));
     stage.outcome(&mut talk).await;
+    stage.end().await;
+}
+
+/// `prompt: shared-prefix`, as it goes out.
+#[tokio::test]
+async fn prompts_that_begin_alike_do_so_across_a_handoff_and_show_nobody_what_is_anothers() {
+    let mut stage = Stage::of(|set| set.named(&["a", "b"]).add("a", "b").add("b", "a").prompt(Prompt::SharedPrefix)).await;
+    let mut talk = stage.begin_alone("where is 7?").await;
+    let first = stage.asked("a").await;
+    let (tools, opening) = (first.offered(), first.messages().to_vec());
+    assert!(tools.iter().any(|tool| tool.starts_with("transfer_to_a")), "the tools of both: {tools:?}");
+    first.answer(says("Let me look.").calls("look", &json!({ "order": 7 })));
+    stage.tool("look", json!({ "order": 7 }), &json!("shipped")).await;
+    let second = stage.asked("a").await;
+    let turn = second.messages().to_vec();
+    assert_eq!((second.offered(), &second.messages()[..opening.len()]), (tools.clone(), &opening[..]), "a turn goes on where it ended");
+    second.answer(says("It is shipped.").transfers("b"));
+
+    let target = stage.asked("b").await;
+    let brief = "You are b.\n\nYou are b.\n\n\
+                 You may call only: look, pay, wire, transfer_to_a, complete_task.";
+    let expected = json!([
+        opening[0],
+        { "role": "user", "content": "where is 7?" },
+        { "role": "assistant", "content": "Let me look.", "name": "a" },
+        { "role": "assistant", "content": "It is shipped.", "name": "a" },
+        { "role": "system", "content": brief },
+    ]);
+    assert_eq!((target.offered(), json!(target.messages())), (tools, expected));
+    // It is in the list, and still not its own.
+    target.answer(silent().transfers("b"));
+    let again = stage.asked("b").await;
+    let told = again.messages().last().unwrap()["content"].as_str().unwrap().to_owned();
+    assert!(told.starts_with("You cannot transfer to \"b\"."), "{told}");
+    again.answer(says("Not mine.").transfers("a"));
+
+    let source = stage.asked("a").await;
+    assert_eq!(source.messages()[..turn.len()], turn, "handed back, it goes on where it ended, too");
+    assert_eq!(results_per_call(&source).iter().map(|(_, count)| *count).collect::<Vec<_>>(), [1, 1]);
+    source.answer(says("done"));
+    assert_eq!(stage.outcome(&mut talk).await, "completed: done");
     stage.end().await;
 }

@@ -4,10 +4,13 @@ use protocol::event::{Call, Json};
 use protocol::orchestration::Endpoint;
 use serde_json::{Map, json};
 
-use crate::model::ToolDefinition;
+use crate::model::{Request, ToolDefinition};
 
 /// Who keeps offering tools while an answer's text must match a schema.
 const ANSWERS_BY_SCHEMA_AND_CALLS: [&str; 2] = ["openai", "azure"];
+
+/// Who understands that of a list of tools only some may be called.
+const KNOWS_ALLOWED_TOOLS: [&str; 2] = ["openai", "azure"];
 
 /// A name as the API permits it: `^[a-zA-Z0-9_-]{1,64}$`.
 pub(super) fn name(name: &str) -> Option<String> {
@@ -26,6 +29,15 @@ pub(super) fn call(call: &Call) -> (String, String) {
         Err(_) => json!({ "not_a_json_object": call.arguments }).to_string(),
     };
     (name, arguments)
+}
+
+/// What of its tools a request permits to be called, if not all: nothing, or what `some` says of their names. Who does not understand the
+/// latter refuses the request, or does not look: it is told in words only, like everybody.
+pub(super) fn tool_choice(request: &Request, endpoint: &Endpoint, some: impl Fn(&[String]) -> Json) -> Option<Json> {
+    match request.allowed.as_deref()? {
+        [] => Some(json!("none")),
+        names => KNOWS_ALLOWED_TOOLS.contains(&endpoint.provider.as_str()).then(|| some(names)),
+    }
 }
 
 /// A tool's parameters. Of a tool without any, OpenAI wants to see that there are none.

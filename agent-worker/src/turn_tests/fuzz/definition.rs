@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::event::{Audience, HistoryOption, Opened};
 use protocol::manifest::{AutonomousSpec, DeskSpec, FallbackSpec, HandoffSpec, HumanSpec, LimitsSpec, RemoteSpec, Spec};
-use protocol::orchestration::OnMessage;
+use protocol::orchestration::{OnMessage, Prompt};
 use serde_json::json;
 
 use super::super::stage::Stage;
@@ -84,6 +84,13 @@ fn demand(rng: &mut fastrand::Rng, spec: &mut Spec) -> Option<String> {
         spec.agents.get_mut("order").unwrap().handoffs.push(HandoffSpec { to: "triage".to_owned(), ..HandoffSpec::default() });
     }
     let (is_conditional, is_unanswered, history) = (one_in(rng, 2), one_in(rng, 6), rng.u8(..3));
+    spec.prompt = one_in(rng, 2).then_some(Prompt::SharedPrefix);
+    if spec.prompt.is_some() {
+        // One list of tools has one schema for each.
+        let payload = spec.agents["triage"].handoffs.iter().find_map(|edge| edge.payload.clone());
+        let edges = spec.agents.values_mut().flat_map(|agent| &mut agent.handoffs);
+        edges.filter(|edge| edge.to == "order").for_each(|edge| edge.payload.clone_from(&payload));
+    }
     for edge in spec.agents.values_mut().flat_map(|agent| &mut agent.handoffs) {
         edge.history = [None, Some(HistoryOption::Tools), Some(HistoryOption::Summary)][usize::from(history)];
         edge.condition = match edge.to.as_str() {

@@ -20,6 +20,9 @@ pub(in crate::model::openai) fn body(request: &Request, model: &str, endpoint: &
     if !request.tools.is_empty() {
         body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
     }
+    if let Some(choice) = fit::tool_choice(request, endpoint, allowed) {
+        body.insert("tool_choice".to_owned(), choice);
+    }
     body.insert("stream".to_owned(), json!(endpoint.stream));
     if endpoint.stream {
         body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
@@ -66,6 +69,11 @@ fn tool(tool: &ToolDefinition) -> Json {
     })
 }
 
+fn allowed(names: &[String]) -> Json {
+    let tools: Json = names.iter().map(|name| json!({ "type": "function", "function": { "name": name } })).collect();
+    json!({ "type": "allowed_tools", "allowed_tools": { "mode": "auto", "tools": tools } })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -101,6 +109,27 @@ mod tests {
     fn without_tools_and_streaming_neither_is_mentioned() {
         let body = body(&request("triage", vec![]), "m", &Endpoint { stream: false, ..endpoint(None) });
         assert_eq!(body, json!({ "model": "m", "messages": [], "stream": false }));
+    }
+
+    #[test]
+    fn what_may_be_called_of_a_list_is_named_to_who_understands_it() {
+        let part =
+            |allowed: &[&str]| Request { allowed: Some(allowed.iter().map(ToString::to_string).collect()), ..every_kind_of_message() };
+        let choice = |request: &Request, provider: &str| {
+            let body = body(request, "m", &Endpoint { provider: provider.into(), ..endpoint(None) });
+            assert_eq!(body["tools"].as_array().unwrap().len(), 1, "the list stays as it is");
+            body.get("tool_choice").cloned()
+        };
+        let named = json!({ "type": "allowed_tools", "allowed_tools": {
+            "mode": "auto", "tools": [{ "type": "function", "function": { "name": "look_up" } }],
+        } });
+        assert_eq!(choice(&part(&["look_up"]), "openai"), Some(named.clone()));
+        assert_eq!(choice(&part(&["look_up"]), "azure"), Some(named));
+        assert_eq!(choice(&part(&["look_up"]), "vllm"), None);
+        assert_eq!(choice(&part(&[]), "vllm"), Some(json!("none")));
+        assert_eq!(choice(&every_kind_of_message(), "openai"), None);
+        let parameters = BTreeMap::from([("tool_choice".to_owned(), json!("auto"))]);
+        assert_eq!(body(&part(&["look_up"]), "m", &Endpoint { parameters, ..endpoint(None) })["tool_choice"], "auto", "its word stands");
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub(in crate::model::openai) fn body(request: &Request, model: &str, endpoint: &
     if !request.tools.is_empty() {
         body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
     }
+    if let Some(choice) = fit::tool_choice(request, endpoint, allowed) {
+        body.insert("tool_choice".to_owned(), choice);
+    }
     body.insert("stream".to_owned(), json!(endpoint.stream));
     body.insert("store".to_owned(), json!(false));
     body.extend(endpoint.parameters.clone());
@@ -70,6 +73,11 @@ fn tool(tool: &ToolDefinition) -> Json {
     json!({ "type": "function", "name": tool.name, "description": tool.description, "parameters": fit::parameters(tool), "strict": false })
 }
 
+fn allowed(names: &[String]) -> Json {
+    let tools: Json = names.iter().map(|name| json!({ "type": "function", "name": name })).collect();
+    json!({ "type": "allowed_tools", "mode": "auto", "tools": tools })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -108,6 +116,16 @@ mod tests {
         let silent = PromptMessage::Assistant { name: Some("A".into()), text: String::new(), calls: vec![] };
         let body = body(&request("triage", vec![silent]), "m", &Endpoint { stream: false, ..endpoint(None) });
         assert_eq!(body, json!({ "model": "m", "input": [], "stream": false, "store": false }));
+    }
+
+    #[test]
+    fn what_may_be_called_of_a_list_is_named() {
+        let choice = |allowed: &[&str]| {
+            let allowed = Some(allowed.iter().map(ToString::to_string).collect());
+            body(&Request { allowed, ..every_kind_of_message() }, "m", &endpoint(None))["tool_choice"].clone()
+        };
+        let named = json!({ "type": "allowed_tools", "mode": "auto", "tools": [{ "type": "function", "name": "look_up" }] });
+        assert_eq!((choice(&["look_up"]), choice(&[])), (named, json!("none")));
     }
 
     #[test]
