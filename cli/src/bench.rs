@@ -1,10 +1,12 @@
 //! `baton bench`: a real deployment under a load of conversations, and beside it, in the same run, the raw loop: what any durable handoff costs
 //! at least on this machine. Figures of different machines, or of one machine at different hours, are not to be compared; ratios are.
 
+pub mod cache;
 mod case;
 mod crowd;
 mod endpoint;
 mod figures;
+pub mod prefix;
 pub mod process;
 pub mod report;
 pub mod shape;

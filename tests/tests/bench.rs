@@ -79,6 +79,16 @@ async fn people_are_played_too() {
     let case = bench("support").await;
     assert_eq!(number(&case, "/handoffs"), CONVERSATIONS * 3.0, "triage, order status, triage, order return: {case:#}");
     assert!(number(&case, "/answerUs/p50") > 0.0);
+    check_cacheable_share(&case);
+}
+
+/// The definition's prompts, a script's answers: the same figures on every machine.
+fn check_cacheable_share(case: &Json) {
+    let share = |figure: &str| number(case, &format!("/cacheableShare/{figure}"));
+    assert!(share("isolated/all") < 0.75 && share("isolated/afterHandoff") < 0.3, "{case:#}");
+    assert!(share("sharedPrefix/all") >= 0.85 && share("sharedPrefix/afterHandoff") >= 0.8, "{case:#}");
+    let new_bytes = |prompt: &str| (1.0 - share(&format!("{prompt}/all"))) * share(&format!("{prompt}/promptBytes"));
+    assert!(new_bytes("sharedPrefix") < new_bytes("isolated"), "{case:#}");
 }
 
 #[tokio::test]

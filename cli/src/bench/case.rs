@@ -1,29 +1,26 @@
 //! One load: a deployment of its own, played several times, each time followed by the raw loop on the same broker.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use client::{Client, Side};
 use journal::nats::measure::{Asked, Load, Raw, Tap};
 use protocol::ids::{ConversationId, Seq};
 use protocol::subject;
 use serde::de::DeserializeOwned;
 use tokio::time::{interval, timeout};
 
+use super::cache;
 use super::crowd::Crowd;
 use super::endpoint::Endpoint;
 use super::figures::Percentiles;
 use super::report::{BrokerWork, Case, Compared, Growth, Ideal, Latency, Run, medians, over};
-use super::shape::Plan;
+use super::shape::{Plan, Shape};
 use super::traffic::{Deliveries, Jsz, Traffic};
 use super::trail::Trail;
 use super::watch::{Pids, Watch};
 use crate::broker::{self, Fsync};
-use crate::connect::{self, Address};
 use crate::dev::system::{Config, System};
 use crate::{dev, manifest};
 
@@ -43,18 +40,20 @@ pub(super) async fn measure(plan: &Plan, runs: usize, fsync: Fsync) -> anyhow::R
         None => None,
     };
     let (endpoint, url) = endpoint.unzip();
-    let system = System::start(config(plan, url.as_deref(), directory.path(), fsync, dev::free_address()?)?).await?;
+    let system = System::start(config(&plan.files(url.as_deref()), directory.path(), fsync)?).await?;
     let measured = match Bench::open(plan, &system, endpoint).await {
         Ok(mut bench) => bench.measure(runs).await,
         Err(error) => Err(error),
     };
     system.stop().await;
-    measured
+    let cacheable_share =
+        if plan.shape == Shape::Support && plan.answers.is_none() { Some(cache::measure(plan, fsync).await?) } else { None };
+    Ok(Case { cacheable_share, ..measured? })
 }
 
-fn config(plan: &Plan, url: Option<&str>, directory: &Path, fsync: Fsync, http: SocketAddr) -> anyhow::Result<Config> {
-    let files = plan.files(url);
-    for (name, text) in &files {
+/// A deployment of the definition in these files, of which the first is the manifest.
+pub(super) fn config(files: &[(&str, String)], directory: &Path, fsync: Fsync) -> anyhow::Result<Config> {
+    for (name, text) in files {
         std::fs::write(directory.join(name), text)?;
     }
     let manifest = directory.join(files.first().map_or("bench.yaml", |(name, _)| *name));
@@ -64,7 +63,7 @@ fn config(plan: &Plan, url: Option<&str>, directory: &Path, fsync: Fsync, http: 
         data: directory.join("data"),
         workers: 1,
         port: None,
-        http: Some(http),
+        http: Some(dev::free_address()?),
         fsync,
         echoes: false,
         restarts: false,
@@ -97,14 +96,11 @@ struct Counters {
 
 impl<'a> Bench<'a> {
     async fn open(plan: &'a Plan, system: &System, endpoint: Option<Endpoint>) -> anyhow::Result<Self> {
-        system.ready().await?;
-        let process = connect::process_id("bench")?;
-        let nats = connect::nats(&Address::Private(system.url().to_owned()), &process).await?;
-        let client = Client::new(Arc::new(nats.clone()), system.orchestration().name().clone(), Side::Client, process);
-        let workers = client.status().await?.workers.into_iter().map(|worker| worker.process.to_string()).collect();
+        let crowd = Crowd::of(system).await?;
+        let workers = crowd.client.status().await?.workers.into_iter().map(|worker| worker.process.to_string()).collect();
         let pids = system.processes().into_iter().filter_map(|process| Some((process.name, process.pid?)));
-        let (tap, raw) = (nats.tap().await?, Raw::open(system.url()).await?);
-        let (crowd, monitor) = (Crowd { client, nats }, system.monitor_url().to_owned());
+        let (tap, raw) = (crowd.nats.tap().await?, Raw::open(system.url()).await?);
+        let monitor = system.monitor_url().to_owned();
         Ok(Self { plan, endpoint, crowd, raw, tap, monitor, pids: Pids::of(pids), workers, next: 0 })
     }
 
@@ -119,7 +115,7 @@ impl<'a> Bench<'a> {
             measured.push(self.run().await?);
         }
         let Plan { shape, conversations, .. } = *self.plan;
-        Ok(Case { shape, player: self.plan.player(), conversations, memory_idle_mb, run: medians(&measured)? })
+        Ok(Case { shape, player: self.plan.player(), conversations, memory_idle_mb, run: medians(&measured)?, cacheable_share: None })
     }
 
     /// Plays so many conversations, and says which arrivals of requests were whose.

@@ -1,10 +1,11 @@
 //! Everybody who talks to the agents: starts conversations, replies, and knows when all of them have come to rest.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use client::{Client, Opening, Outcome, Reply};
+use client::{Client, Opening, Outcome, Reply, Side};
 use futures::stream::{self, BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
 use journal::nats::Nats;
@@ -13,6 +14,8 @@ use protocol::subject::{Class, EntrySubject};
 use tokio::time::timeout;
 
 use super::shape::Plan;
+use crate::connect::{self, Address};
+use crate::dev::system::System;
 
 /// Calls of the crowd that are under way at once.
 const AT_ONCE: usize = 64;
@@ -27,6 +30,15 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
+    /// Those who talk to a system's agents, once it is there.
+    pub(super) async fn of(system: &System) -> anyhow::Result<Self> {
+        system.ready().await?;
+        let process = connect::process_id("bench")?;
+        let nats = connect::nats(&Address::Private(system.url().to_owned()), &process).await?;
+        let client = Client::new(Arc::new(nats.clone()), system.orchestration().name().clone(), Side::Client, process);
+        Ok(Self { client, nats })
+    }
+
     /// Plays a plan once, with conversations that are numbered from `first` on; which conversation has which number.
     pub(super) async fn play(&self, plan: &Plan, conversations: usize, first: usize) -> anyhow::Result<BTreeMap<ConversationId, usize>> {
         let mut pauses = self.nats.pauses(self.client.orchestration()).await?;

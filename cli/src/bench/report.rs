@@ -6,7 +6,9 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use super::cache::CacheableShare;
 use super::figures::{Percentiles, median};
+use super::prefix::Share;
 use super::shape::Shape;
 use super::watch::TOTAL;
 
@@ -43,6 +45,9 @@ pub struct Case {
     /// What was measured.
     #[serde(flatten)]
     pub run: Run,
+    /// What of its prompts a provider's cache could serve, where that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cacheable_share: Option<CacheableShare>,
 }
 
 /// What was measured in one run, or the medians of several.
@@ -265,6 +270,10 @@ impl Case {
         line(&format!("broker, per {per}"), format!("{stored:.2} stored; workers: {workers}"));
         line("  messages in, out", format!("{}; {}", compared(messages_in, 1), compared(messages_out, 1)));
         line("  bytes in, out", format!("{}; {}", compared(bytes_in, 0), compared(bytes_out, 0)));
+        if let Some(CacheableShare { isolated, shared_prefix }) = &self.cacheable_share {
+            line("cacheable, isolated", share(isolated));
+            line("  shared-prefix", share(shared_prefix));
+        }
         text
     }
 }
@@ -286,6 +295,11 @@ fn latency(Latency { baton, raw, ratio_p50, ratio_p99 }: &Latency) -> String {
         let _ = write!(text, "  (raw {})  p50 ×{p50:.2}  p99 ×{p99:.2}", percentiles(raw));
     }
     text
+}
+
+fn share(Share { all, after_handoff, prompt_bytes }: &Share) -> String {
+    let percent = |share: f64| share * 100.0;
+    format!("{:.1} % of {prompt_bytes:.0} bytes of prompts; {:.1} % after handoffs", percent(*all), percent(*after_handoff))
 }
 
 fn by_process(figures: &BTreeMap<String, f64>, digits: usize) -> String {
@@ -328,9 +342,15 @@ mod tests {
     #[test]
     fn people_are_shown_the_ratios_and_told_when_figures_say_nothing() {
         let memory_idle_mb = BTreeMap::from([("total".to_owned(), 60.25), ("triage".to_owned(), 9.0)]);
-        let case = Case { shape: Shape::PingPong, player: "scripted", conversations: 2, memory_idle_mb, run: run(150.0, 2.0) };
+        let isolated = Share { all: 0.5, after_handoff: 0.25, prompt_bytes: 100.0 };
+        let cacheable_share = Some(CacheableShare { isolated, shared_prefix: Share { all: 0.875, ..isolated } });
+        let run = run(150.0, 2.0);
+        let case = Case { shape: Shape::PingPong, player: "scripted", conversations: 2, memory_idle_mb, run, cacheable_share };
         let report = Report { version: "0", optimised: false, sync: "always", cores: 2, runs: 3, cases: vec![case] };
         let text = report.text();
+        for part in ["50.0 % of 100 bytes of prompts; 25.0 % after handoffs", "87.5 %"] {
+            assert!(text.contains(part), "{part:?} is missing:\n{text}");
+        }
         for part in ["ping-pong, 2 conversation(s)", "50 (raw 100)  ×0.50", "p50 ×1.50  p99 ×4.50", "triage 9.0  total 60.2", "say nothing"]
         {
             assert!(text.contains(part), "{part:?} is missing:\n{text}");
