@@ -45,7 +45,7 @@ async fn measure(args: &BenchArgs) -> anyhow::Result<Report> {
         for conversations in counts {
             let plan = shape.plan(*conversations, args.handoffs, args.base_url.as_deref(), &args.model);
             output::note(&format!("{shape}, {conversations} conversation(s) …"));
-            cases.push(case::measure(&plan, args.runs, args.sync.into()).await?);
+            cases.push(Box::pin(case::measure(&plan, args.runs, args.sync.into())).await?);
         }
     }
     let sync = if args.sync == FileSync::Always { "always" } else { "default" };
