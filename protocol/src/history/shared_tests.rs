@@ -9,7 +9,7 @@ fn prompt(walk: &Walk, reader: &str, fresh: &[Event]) -> Vec<PromptMessage> {
     project_shared(&orchestration(), &walk.conversation, &agent(reader), fresh, &|_, messages| messages, MAY)
 }
 
-/// What `reader` sees behind the beginning, in lines: `expected`'s first part is what all see, then who the reader is and what it knows.
+/// What `reader` sees behind the beginning, in lines.
 #[track_caller]
 fn check(walk: &Walk, reader: &str, fresh: &[Event], expected: &str) {
     let prompt = prompt(walk, reader, fresh);
