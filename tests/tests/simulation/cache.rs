@@ -1,11 +1,13 @@
-//! A worker's cache of long conversations, as `agent-worker/src/cache.rs` keeps it.
+//! A worker's cache of conversations, as `agent-worker/src/cache.rs` keeps it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use protocol::brief::Phase;
 use protocol::conversation::{Conversation, Partial};
 use protocol::history::PromptMessage;
 use protocol::ids::ConversationId;
+use protocol::wire::Stored;
 
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
@@ -17,20 +19,19 @@ pub(crate) struct Cache {
 impl Cache {
     pub(crate) fn put(&self, conversation: Conversation) {
         let is_long = conversation.last().is_some_and(|entry| entry.state.seals || !entry.state.sealed.is_empty());
-        let is_open = conversation.phase().is_some_and(|phase| !phase.is_ended());
+        let phase = conversation.phase();
+        let is_open = phase.is_some_and(|phase| !phase.is_ended());
         let mut conversations = self.conversations.borrow_mut();
-        if is_long && is_open {
+        conversations.remove(conversation.id());
+        if is_open && conversation.must_fail().is_none() && (is_long || phase == Some(Phase::Working)) {
             conversations.insert(conversation.id().clone(), conversation);
-        } else {
-            conversations.remove(conversation.id());
         }
     }
 
-    pub(crate) fn extended(&self, partial: &Partial) -> Option<Conversation> {
-        let id = &partial.last().head.subject.conversation;
-        let mut conversation = self.conversations.borrow().get(id)?.clone();
-        conversation.extend(partial).ok()?;
-        let is_there = conversation.tail().seq == partial.last().seq;
+    pub(crate) fn extended(&self, id: &ConversationId, newest: &Stored) -> Option<Conversation> {
+        let mut conversation = self.conversations.borrow_mut().remove(id)?;
+        conversation.extend(Partial::decode_behind(newest, conversation.tail()).ok()?).ok()?;
+        let is_there = conversation.tail().seq == newest.seq;
         is_there.then_some(conversation)
     }
 

@@ -15,7 +15,7 @@ use protocol::entry::Head;
 use protocol::event::Event;
 use protocol::ids::{AgentName, ConversationId, Seq};
 use protocol::presence::Holding;
-use protocol::subject;
+use protocol::subject::{self, EntrySubject};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::cache::Cache;
@@ -115,8 +115,9 @@ impl Slot {
         // From here on no notice is missed, whatever the turn is busy with when it comes.
         let moved = subject::moved(&head.subject.orchestration, &self.agent, &head.subject.conversation);
         let notices = self.process.broker.listen(&moved, None).await.unwrap();
-        let conversation = match self.conversation(item).await {
-            Ok(conversation) => conversation,
+        let conversation = match self.conversation(item, &head.subject).await {
+            Ok(Some(conversation)) => conversation,
+            Ok(None) => return (Finish::Settled, Seq(0)),
             Err(error) => return (Finish::GiveBack { delay: RETRY, reason: error.to_string() }, Seq(0)),
         };
         let definition = self.world.definition;
@@ -133,23 +134,24 @@ impl Slot {
     }
 
     /// The conversation as of this work item, or as of now where somebody may have gone on with it.
-    async fn conversation(&self, item: &WorkItem) -> Result<Conversation, LoadError> {
-        let mut newest = item.stored.clone();
-        let mut partial = Partial::decode(&newest).map_err(FoldError::from)?;
-        if item.may_be_stale() {
-            let subject = &partial.last().head.subject;
-            let tail = self.process.broker.tail(&subject.orchestration, &subject.conversation).await?;
-            if let Some(tail) = tail.filter(|tail| tail.seq > newest.seq) {
-                newest = tail;
-                partial = Partial::decode(&newest).map_err(FoldError::from)?;
+    async fn conversation(&self, item: &WorkItem, subject: &EntrySubject) -> Result<Option<Conversation>, LoadError> {
+        let newer = match item.may_be_stale() {
+            true => {
+                let tail = self.process.broker.tail(&subject.orchestration, &subject.conversation).await?;
+                tail.filter(|tail| tail.seq > item.stored.seq)
             }
-        }
-        if !partial.sealed().is_empty()
-            && let Some(known) = self.cache.extended(&partial)
+            false => None,
+        };
+        if let Some(Ok(Head { brief, .. })) = newer.as_ref().map(|newer| Head::decode(&newer.subject, &newer.headers))
+            && (brief.phase != Phase::Working || brief.owner != self.agent)
         {
-            return Ok(known);
+            return Ok(None);
         }
-        complete(&self.process.broker, partial).await
+        let newest = newer.as_ref().unwrap_or(&item.stored);
+        match self.cache.extended(&subject.conversation, newest) {
+            Some(known) => Ok(Some(known)),
+            None => complete(&self.process.broker, Partial::decode(newest).map_err(FoldError::from)?).await.map(Some),
+        }
     }
 
     async fn run(&self, mut turn: Turn, mut notices: Notices) -> (Finish, Seq) {
