@@ -630,6 +630,19 @@ async fn the_one_that_acts_stores_the_ledger_now_and_then() {
     assert_eq!((seq, rows.len()), (Seq(1), 1));
 }
 
+/// The stream lost what had not reached the disk, or was restored from an older backup: the numbers of what it lost are given to others.
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_that_is_ahead_of_its_stream_hides_nothing() {
+    let (memory, running) = coordinated().await;
+    running.stop().await;
+    crate::checkpoint::store(&memory, &name(), Seq(100), Vec::new()).await.unwrap();
+    let _running = Running::start(&memory, "k-2", 5).ready().await;
+    write(&memory, "c1", opened("triage"), &Fixed::default()).await;
+    while ask::<Status>(&memory, verb::STATUS, &()).await.seq < 1 {}
+    let shown: Shown = ask(&memory, verb::SHOW, &ShowQuery { conversation: conversation("c1") }).await;
+    assert_eq!(shown.conversation, conversation("c1"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_coordinator_waits_for_its_broker() {
     let memory = Memory::new();

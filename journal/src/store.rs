@@ -89,6 +89,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// An agent's consumer; none where it does not exist.
     async fn consumer_state(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<Option<ConsumerState>, StoreError>;
 
+    /// The number of the newest entry that an orchestration's stream has had, purged or not.
+    async fn last_seq(&self, orchestration: &OrchestrationName) -> Result<Seq, StoreError>;
+
     /// Deletes a conversation's entries below `below`.
     async fn purge(&self, orchestration: &OrchestrationName, conversation: &ConversationId, below: Seq) -> Result<(), StoreError>;
 

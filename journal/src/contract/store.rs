@@ -242,6 +242,18 @@ pub async fn a_consumer_says_where_it_stands(broker: Shared) {
     assert_eq!((settled.delivered, settled.ack_floor, settled.pending), (seqs[1], seqs[1], 2));
 }
 
+/// Of all conversations, and what is purged has been there.
+pub async fn the_last_sequence_is_that_of_the_newest_entry(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let last = async || broker.last_seq(&orchestration()).await.unwrap();
+    assert_eq!(last().await, Seq(0));
+    let (one, other) = (Chat::open(&broker, "c1").await, Chat::open(&broker, "c2").await);
+    assert!(one.seq() < other.seq());
+    assert_eq!(last().await, other.seq());
+    broker.purge(&orchestration(), &"c2".parse().unwrap(), Seq(other.seq().0 + 1)).await.unwrap();
+    assert_eq!(last().await, other.seq());
+}
+
 /// Never back, and on.
 pub async fn ticks_follow_the_brokers_clock(broker: Shared) {
     let broker = provisioned(broker, LONG).await;

@@ -164,6 +164,10 @@ impl Store for Memory {
         self.ask_stream(orchestration, read).await
     }
 
+    async fn last_seq(&self, orchestration: &OrchestrationName) -> Result<Seq, StoreError> {
+        self.ask_stream(orchestration, |stream, _| Ok(stream.log.last())).await
+    }
+
     async fn purge(&self, orchestration: &OrchestrationName, conversation: &ConversationId, below: Seq) -> Result<(), StoreError> {
         let purge = |stream: &mut Stream, _: &mut Chance| {
             stream.log.purge(conversation, below);

@@ -141,6 +141,11 @@ impl Store for Nats {
         }
     }
 
+    async fn last_seq(&self, orchestration: &OrchestrationName) -> Result<Seq, StoreError> {
+        let stream = subject::stream(orchestration);
+        Ok(missing_stream(self.link.stream_info(&stream).await, &stream)?.state.last_seq)
+    }
+
     async fn purge(&self, orchestration: &OrchestrationName, conversation: &ConversationId, below: Seq) -> Result<(), StoreError> {
         let stream = subject::stream(orchestration);
         // For the broker, 0 is "everything".
