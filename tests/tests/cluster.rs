@@ -185,7 +185,6 @@ async fn of_four_racing_writers_exactly_one_wins_whoever_leads() {
     );
 }
 
-/// Asks a leader to step down; whether there was one that did.
 /// A node that is cut off from the others keeps its clients, and nothing that they write is stored: they leave it.
 #[tokio::test]
 async fn whoever_is_connected_to_a_node_that_is_cut_off_writes_through_another() {
@@ -244,6 +243,7 @@ async fn an_opening_that_is_left_without_a_quorum_is_unknown_and_never_gone() {
     assert!(matches!(writer.append(&opening).await, Append::Unknown(_)));
 }
 
+/// Asks a leader to step down; whether there was one that did.
 async fn step_down(admin: &async_nats::Client, verb: &str) -> bool {
     let answer = admin.request(format!("$JS.API.{verb}"), "".into()).await;
     let answer: Option<Json> = answer.ok().and_then(|answer| serde_json::from_slice(&answer.payload).ok());

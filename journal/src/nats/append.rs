@@ -70,7 +70,8 @@ impl Link {
         let verdict = verdict(self.request(to, Some(headers), payload, at_most).await, expected);
         match &verdict {
             Verdict::Stored(_) => self.is_proven(),
-            Verdict::NotNow(_) => self.is_missed(),
+            // A leader that has lost its followers keeps what it took in flight for as long as it does not know.
+            Verdict::NotNow(_) | Verdict::Unsettled => self.is_missed(),
             _ => {}
         }
         verdict
@@ -224,7 +225,11 @@ impl<'a> Publish<'a> {
                 Verdict::Above(tail) => self.whose(tail).await,
                 Verdict::Unsettled => self.settle().await,
                 Verdict::Untaken(_) if self.link.has_no_stream(&stream(&self.subject.orchestration)).await => self.no_stream(),
-                Verdict::Untaken(why) | Verdict::NotNow(why) => Next::Again(REPEAT_AFTER, why),
+                Verdict::Untaken(why) => {
+                    self.link.is_missed();
+                    Next::Again(REPEAT_AFTER, why)
+                }
+                Verdict::NotNow(why) => Next::Again(REPEAT_AFTER, why),
                 Verdict::TooLarge => self.too_large().await,
                 Verdict::Refused(refusal) => Next::Done(Append::Refused(refusal)),
             };

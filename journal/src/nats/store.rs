@@ -255,8 +255,11 @@ impl Link {
         expected: Seq,
     ) -> Result<Verdict, StoreError> {
         let verdict = self.publish(subject, headers, bytes, TRY_AT_MOST, expected).await;
-        if matches!(verdict, Verdict::Untaken(_)) && self.has_no_stream(stream).await {
-            return Err(StoreError::Missing(stream.to_owned()));
+        if matches!(verdict, Verdict::Untaken(_)) {
+            if self.has_no_stream(stream).await {
+                return Err(StoreError::Missing(stream.to_owned()));
+            }
+            self.is_missed();
         }
         Ok(verdict)
     }
