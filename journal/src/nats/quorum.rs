@@ -56,23 +56,34 @@ impl Quorum {
 /// For how long a server has been asked in vain.
 #[derive(Debug, Default)]
 struct Doubt {
-    /// With which connection, since when, and when for the last time.
-    since: Option<(u64, Instant, Instant)>,
+    vain: Option<Vain>,
     moves: u32,
+}
+
+/// Questions in vain, one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Vain {
+    /// With which connection.
+    generation: u64,
+    last: Instant,
+    /// Chosen at the first one, once: whoever chose anew at each would soon choose the least, as everybody else.
+    leave_at: Instant,
 }
 
 impl Doubt {
     /// Whether it is time to leave. `jitter` is between 0 and 1.
     fn misses(&mut self, generation: u64, now: Instant, jitter: f64) -> bool {
-        let first = match self.since {
-            Some((same, first, last)) if same == generation && now - last < UNRELATED_AFTER => first,
-            _ => now,
+        let leave_at = match self.vain {
+            Some(vain) if vain.generation == generation && now - vain.last < UNRELATED_AFTER => vain.leave_at,
+            _ => {
+                let patience = PATIENCE.saturating_mul(1 << self.moves.saturating_sub(1).min(10)).min(PATIENCE_MAX);
+                now + patience + PATIENCE_SPREAD.mul_f64(jitter)
+            }
         };
-        self.since = Some((generation, first, now));
-        let patience = PATIENCE.saturating_mul(1 << self.moves.saturating_sub(1).min(10)).min(PATIENCE_MAX);
-        let is_time = now - first >= patience + PATIENCE_SPREAD.mul_f64(jitter);
+        self.vain = Some(Vain { generation, last: now, leave_at });
+        let is_time = now >= leave_at;
         if is_time {
-            (self.since, self.moves) = (None, self.moves + 1);
+            (self.vain, self.moves) = (None, self.moves + 1);
         }
         is_time
     }
@@ -147,6 +158,14 @@ mod tests {
         assert!(!patient.misses(1, start, 0.5));
         assert!(!patient.misses(1, start + secs(5), 0.5));
         assert!(patient.misses(1, start + secs(6), 0.5));
+    }
+
+    #[test]
+    fn how_patient_a_process_is_it_decides_once() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        assert!(!doubt.misses(1, start, 1.0));
+        assert!(!doubt.misses(1, start + secs(6), 0.0));
+        assert!(doubt.misses(1, start + secs(7), 0.0));
     }
 
     #[test]
