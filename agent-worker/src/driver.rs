@@ -186,7 +186,7 @@ impl Driver {
         };
         // A consumer made anew offers all that there ever was. What lies behind an end need not be read to be settled.
         if let Some(Ok(Head { brief, .. })) = newer.as_ref().map(|newer| Head::decode(&newer.subject, &newer.headers))
-            && (brief.phase != Phase::Working || brief.owner != self.agent)
+            && !brief.is_work_of(&self.agent)
         {
             return Ok(None);
         }

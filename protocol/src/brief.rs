@@ -237,6 +237,11 @@ impl Step<'_> {
 }
 
 impl Brief {
+    /// Whether it is this agent who has to act.
+    pub fn is_work_of(&self, agent: &AgentName) -> bool {
+        self.phase == Phase::Working && self.owner == *agent
+    }
+
     /// The state after the first entry.
     ///
     /// # Errors

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use journal::planted;
-use protocol::brief::Phase;
 use protocol::conversation::Conversation;
 use protocol::event::{Failed, SetAside, Taken, failure};
 use protocol::ids::{AgentName, Ordinal};
@@ -45,7 +44,7 @@ impl Begin {
         let Some(brief) = conversation.brief() else { return Self::Stale };
         let later = conversation.entries().iter().rev().take_while(|entry| entry.ordinal() > delivered.item);
         let moved_on = later.clone().any(|entry| matches!(entry.head.subject.class, Class::To { .. }));
-        if brief.phase != Phase::Working || moved_on || brief.owner != *agent {
+        if moved_on || !brief.is_work_of(agent) {
             return Self::Stale;
         }
         let touched = later.clone().any(|entry| entry.head.subject.class != Class::In);

@@ -143,7 +143,7 @@ impl Slot {
             false => None,
         };
         if let Some(Ok(Head { brief, .. })) = newer.as_ref().map(|newer| Head::decode(&newer.subject, &newer.headers))
-            && (brief.phase != Phase::Working || brief.owner != self.agent)
+            && !brief.is_work_of(&self.agent)
         {
             return Ok(None);
         }
