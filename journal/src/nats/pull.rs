@@ -20,7 +20,7 @@ use crate::Connection;
 /// How long an order stands. A process that freezes leaves its orders behind, and until they end the broker fills them: with new
 /// items, and again with those whose ack wait has run out. So they end well before the first ack wait does. When a stream has another
 /// leader, a consumer may not notice what is new until somebody orders: then this is how long work waits.
-const EXPIRES: Duration = Duration::from_millis(1_500);
+pub(super) const EXPIRES: Duration = Duration::from_millis(1_500);
 
 /// How often the broker shows, while it has nothing to deliver, that it knows of an order.
 const HEARTBEAT: Duration = Duration::from_millis(700);

@@ -15,13 +15,12 @@ use tokio::sync::mpsc;
 use super::{Kept, MeasureError, kept, last_seq};
 use crate::nats::append::fencing;
 use crate::nats::message::header_bytes;
+use crate::nats::pull::EXPIRES;
 
 const STREAM: &str = "raw";
 const AGENTS: [&str; 2] = ["ping", "pong"];
 /// Deliveries that may be in flight, as Baton's consumers have it.
 const ACK_PENDING_MAX: i64 = 100_000;
-/// How long orders stand, as Baton's do.
-const EXPIRES: Duration = Duration::from_secs(2);
 
 /// How much is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,17 +145,28 @@ impl Agent {
         let messages = messages.await.map_err(MeasureError::of)?;
         let mut taken = messages.map(|message| self.step(load, next, message)).buffer_unordered(load.slots);
         while let Some(step) = taken.next().await {
-            if steps.send(step?).is_err() {
+            if let Some(step) = step?
+                && steps.send(step).is_err()
+            {
                 break;
             }
         }
         Ok(())
     }
 
-    async fn step(&self, load: &Load, next: usize, message: Result<jetstream::Message, pull::MessagesError>) -> Result<Step, MeasureError> {
+    /// Hands one delivery on. What is delivered again is in hand already, or done: a disk stalled for longer than the ack wait.
+    async fn step(
+        &self,
+        load: &Load,
+        next: usize,
+        message: Result<jetstream::Message, pull::MessagesError>,
+    ) -> Result<Option<Step>, MeasureError> {
         let message = message.map_err(MeasureError::of)?;
         let now_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
         let info = message.info().map_err(MeasureError::of)?;
+        if info.delivered > 1 {
+            return Ok(None);
+        }
         let delivery_ns = now_ns.saturating_sub(u128::try_from(info.published.unix_timestamp_nanos()).unwrap_or_default());
         let mut tokens = message.subject.split('.').skip(2);
         let (conversation, ordinal) = (tokens.next().unwrap_or_default().to_owned(), tokens.next().and_then(|token| token.parse().ok()));
@@ -166,7 +176,7 @@ impl Agent {
             self.publish(load, conversation, ordinal + 1, Seq(info.stream_sequence), next).await?;
         }
         message.ack_with(AckKind::Ack).await.map_err(MeasureError::of)?;
-        Ok(Step { delivery_ns: u64::try_from(delivery_ns).unwrap_or(u64::MAX), ended })
+        Ok(Some(Step { delivery_ns: u64::try_from(delivery_ns).unwrap_or(u64::MAX), ended }))
     }
 
     /// One fenced publish, and the broker's word that it is stored.
