@@ -11,7 +11,6 @@
 //! ask for it with [`server_with`] where syncing is the point), and are gone, with their files, when the value is dropped.
 #![allow(clippy::expect_used, clippy::panic, reason = "used by tests only: a panic is how a test says that it cannot go on")]
 
-use std::net::TcpListener;
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +18,8 @@ use std::time::Duration;
 use cli::broker::{self, Config, Found, Fsync, StartError, Stderr};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{interval, timeout};
+
+use crate::ports::free_ports;
 
 /// How many nats-servers run at once. Cargo runs test programs one after another, and the tests of one in threads.
 /// A test takes all the servers that it needs in one call: two tests that each held some and waited for more would wait
@@ -137,7 +138,7 @@ async fn leader(node: &broker::Server) -> Option<String> {
 }
 
 async fn nodes(plan: &impl AsyncFn(&[String]) -> Vec<String>) -> Result<Vec<broker::Server>, StartError> {
-    let ports = free_ports();
+    let ports = free_ports(NODES as usize);
     let urls: Vec<String> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
     let routes = plan(&urls).await;
     let mut starting = Vec::new();
@@ -150,13 +151,6 @@ async fn nodes(plan: &impl AsyncFn(&[String]) -> Vec<String>) -> Result<Vec<brok
         }));
     }
     futures::future::try_join_all(starting).await
-}
-
-/// Ports that are free now, all different: each is held until all are known.
-fn free_ports() -> Vec<u16> {
-    let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let held: Vec<TcpListener> = std::iter::repeat_with(bind).take(NODES as usize).collect();
-    held.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
 }
 
 /// What tests change from what `baton dev` runs: no syncing, and Ctrl-C ends the servers together with the tests.

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tests::dev::Dev;
 use tests::nats;
+use tests::ports::free_port;
 use tests::processes::{Process, command, output};
 use tests::sample::manifest;
 use tokio::process::Command;
@@ -55,10 +56,6 @@ fn one_agent(directory: &TempDir, model: &Json) -> PathBuf {
     });
     std::fs::write(&path, manifest.to_string()).unwrap();
     path
-}
-
-fn dead_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn text(path: &Path) -> &str {
@@ -165,7 +162,7 @@ async fn a_port_or_a_data_directory_that_cannot_be_had_is_named() {
 
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_named_with_the_ways_out() {
-    let url = format!("nats://127.0.0.1:{}", dead_port());
+    let url = format!("nats://127.0.0.1:{}", free_port());
     for arguments in [
         &["run", "--orchestration", "support", "Hello"][..],
         &["list", "--orchestration", "support"],
@@ -285,7 +282,7 @@ async fn a_model_without_a_key_is_named_with_the_variable_to_set() {
 #[tokio::test]
 async fn a_model_that_does_not_answer_fails_the_conversation_visibly_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
-    let base = format!("http://127.0.0.1:{}/v1", dead_port());
+    let base = format!("http://127.0.0.1:{}/v1", free_port());
     let path = one_agent(&directory, &json!({ "provider": "openai", "name": "test", "baseUrl": base, "retries": 1 }));
     let mut dev = Dev::start(&path, directory.path()).await;
     for _ in 0..2 {

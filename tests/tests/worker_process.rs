@@ -1,13 +1,13 @@
 //! A worker process: how it begins, how it stops, and what becomes of its turns when it is killed.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "helpers of tests: a panic is how a test fails")]
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tests::nats;
+use tests::ports::free_port;
 use tests::processes::{Process, command, eventually, output};
 use tests::service::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -133,10 +133,6 @@ async fn ends_with(mut run: Process, text: &str) {
     run.line(text).await;
     let (status, said) = run.end().await;
     assert!(status.success(), "{said}");
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The status that a path answers with.

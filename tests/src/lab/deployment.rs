@@ -1,6 +1,6 @@
 //! A whole deployment: the broker, two coordinators, two gateways, two workers an agent, and the recorders around it.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -17,6 +17,7 @@ use super::model::Models;
 use super::orchestration::{AGENTS, NAME, manifest};
 use super::recorder::Recorder;
 use super::tools::Tools;
+use crate::ports::free_ports;
 use crate::processes::{baton, next_baton};
 
 /// How a deployment is to be.
@@ -111,7 +112,8 @@ impl Deployment {
         let orchestration = cli::manifest::load(&file).map_err(|error| format!("{error:#}"))?.orchestration;
         let operator = broker.operator(None).await;
 
-        let gateways: Vec<SocketAddr> = free_addresses(2);
+        // They are kept across restarts.
+        let gateways: Vec<SocketAddr> = free_ports(2).into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
         let mut members = Vec::new();
         for (name, arguments) in processes(plan, &file.to_string_lossy(), &gateways) {
             let link = if plan.is_direct { Link::none(&broker.urls()) } else { Link::to(&broker.urls()).await };
@@ -189,11 +191,4 @@ fn processes(plan: &Plan, manifest: &str, gateways: &[SocketAddr]) -> Vec<(Strin
         }
     }
     processes
-}
-
-/// Addresses that are free now, all different: each is held until all are known. They are kept across restarts.
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let bind = || TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let held: Vec<TcpListener> = std::iter::repeat_with(bind).take(count).collect();
-    held.iter().map(|listener| listener.local_addr().expect("its address")).collect()
 }
