@@ -14,7 +14,7 @@ use std::sync::Arc;
 use async_openai::error::OpenAIError;
 use async_trait::async_trait;
 use futures::{Stream, StreamExt};
-use protocol::event::{Json, Responded};
+use protocol::event::Responded;
 use protocol::manifest::Api;
 use protocol::orchestration::Endpoint;
 use serde::de::DeserializeOwned;
@@ -76,24 +76,19 @@ impl OpenAi {
         Ok(Self { endpoint: endpoint.clone(), target: Arc::new(target), http, bounds })
     }
 
-    fn body(&self, request: &Request) -> Json {
-        match self.endpoint.api {
-            Api::Chat => chat::body(request, &self.target.model, &self.endpoint),
-            Api::Responses => responses::body(request, &self.target.model, &self.endpoint),
-        }
-    }
-
     /// One attempt, as long as it takes. A document that is not streamed arrives as a stream of one event.
-    async fn attempt(&self, body: &Json, seen: usize, tokens: &mut dyn Tokens) -> Result<Responded, Fault> {
+    async fn attempt(&self, request: &Request, tokens: &mut dyn Tokens) -> Result<Responded, Fault> {
+        let (model, seen) = (&self.target.model, request.messages.len());
         let exchange = Exchange::new(self.http.clone(), Arc::clone(&self.target));
         let (client, fault) = (exchange.client(), |error: OpenAIError| exchange.fault(&error));
         match self.endpoint.api {
             Api::Chat => {
-                let events = client.chat().create_stream_byot(body).await.map_err(fault)?;
+                let events = client.chat().create_stream_byot(chat::Body::of(request, model, &self.endpoint)).await.map_err(fault)?;
                 self.read(events, &exchange, chat::Chunks::of(&self.target), tokens).await?.finish(seen)
             }
             Api::Responses => {
-                let events = client.responses().create_stream_byot(body).await.map_err(fault)?;
+                let events =
+                    client.responses().create_stream_byot(responses::Body::of(request, model, &self.endpoint)).await.map_err(fault)?;
                 self.read(events, &exchange, responses::Events::of(&self.target), tokens).await?.finish(seen)
             }
         }
@@ -132,10 +127,9 @@ impl Model for OpenAi {
     }
 
     async fn respond(&self, request: &Request, tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
-        let body = self.body(request);
         let mut attempts = Attempts::new(self.bounds, &self.target.peer, request, tokens);
         loop {
-            let attempt = self.attempt(&body, request.messages.len(), attempts.tokens());
+            let attempt = self.attempt(request, attempts.tokens());
             let outcome = timeout(self.bounds.request, attempt).await;
             if let Some(answer) = attempts.settle(outcome).await {
                 return answer;

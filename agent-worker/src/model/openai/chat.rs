@@ -4,4 +4,4 @@ mod answer;
 mod wire;
 
 pub(super) use answer::Chunks;
-pub(super) use wire::{RESERVED, body};
+pub(super) use wire::{Body, RESERVED};

@@ -1,7 +1,11 @@
 //! What both interfaces permit, and how what agents and definitions say is made to fit.
 
+use std::borrow::Cow;
+
 use protocol::event::{Call, Json};
 use protocol::orchestration::Endpoint;
+use serde::Serialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, json};
 
 use crate::model::{Request, ToolDefinition};
@@ -13,22 +17,33 @@ const ANSWERS_BY_SCHEMA_AND_CALLS: [&str; 2] = ["openai", "azure"];
 const KNOWS_ALLOWED_TOOLS: [&str; 2] = ["openai", "azure"];
 
 /// A name as the API permits it: `^[a-zA-Z0-9_-]{1,64}$`.
-pub(super) fn name(name: &str) -> Option<String> {
-    let fit = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    let name: String = name.trim().chars().map(fit).take(64).collect();
+pub(super) fn name(name: &str) -> Option<Cow<'_, str>> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let trimmed = name.trim();
+    let name = match trimmed.len() <= 64 && trimmed.chars().all(fits) {
+        true => Cow::from(trimmed),
+        false => trimmed.chars().map(|c| if fits(c) { c } else { '_' }).take(64).collect::<String>().into(),
+    };
     name.contains(|c| c != '_').then_some(name)
+}
+
+/// A call that the model made, as it is shown to it again.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct CallBack<'a> {
+    name: Cow<'a, str>,
+    arguments: Cow<'a, str>,
 }
 
 /// Name and arguments of a call that the model made. Servers refuse those that are not well-formed, even where their own model wrote
 /// them, and a refused history could never be asked again.
-pub(super) fn call(call: &Call) -> (String, String) {
-    let name = name(&call.name).unwrap_or_else(|| "unknown".to_owned());
-    let arguments = match serde_json::from_str::<Map<String, Json>>(&call.arguments) {
-        Ok(_) => call.arguments.clone(),
-        Err(_) if call.arguments.trim().is_empty() => "{}".to_owned(),
-        Err(_) => json!({ "not_a_json_object": call.arguments }).to_string(),
+pub(super) fn call(call: &Call) -> CallBack<'_> {
+    let name = name(&call.name).unwrap_or("unknown".into());
+    let arguments = match call.arguments.trim() {
+        "" => "{}".into(),
+        object if object.starts_with('{') && serde_json::from_str::<IgnoredAny>(object).is_ok() => Cow::from(&call.arguments),
+        _ => json!({ "not_a_json_object": call.arguments }).to_string().into(),
     };
-    (name, arguments)
+    CallBack { name, arguments }
 }
 
 /// What of its tools a request permits to be called, if not all: nothing, or what `some` says of their names. Who does not understand the
@@ -41,12 +56,13 @@ pub(super) fn tool_choice(request: &Request, endpoint: &Endpoint, some: impl Fn(
 }
 
 /// A tool's parameters. Of a tool without any, OpenAI wants to see that there are none.
-pub(super) fn parameters(tool: &ToolDefinition) -> Json {
-    let mut parameters = tool.parameters.clone();
-    if let Json::Object(schema) = &mut parameters
-        && schema.get("type").is_some_and(|kind| kind == "object")
+pub(super) fn parameters(tool: &ToolDefinition) -> Cow<'_, Json> {
+    let mut parameters = Cow::Borrowed(&tool.parameters);
+    if tool.parameters.get("type").is_some_and(|kind| kind == "object")
+        && tool.parameters.get("properties").is_none()
+        && let Json::Object(schema) = parameters.to_mut()
     {
-        schema.entry("properties").or_insert_with(|| json!({}));
+        schema.insert("properties".to_owned(), json!({}));
     }
     parameters
 }
@@ -96,20 +112,20 @@ mod tests {
             ("x", "[1]", "x", r#"{"not_a_json_object":"[1]"}"#),
         ] {
             let made = Call { id: "call_1".to_owned(), name: name.to_owned(), arguments: arguments.to_owned() };
-            assert_eq!(call(&made), (fit.to_owned(), written.to_owned()));
+            assert_eq!(call(&made), CallBack { name: fit.into(), arguments: written.into() });
         }
     }
 
     #[test]
     fn speakers_get_names_that_the_api_permits() {
         for (given, expected) in [
-            ("OrderStatusAgent", Some("OrderStatusAgent".to_owned())),
-            (" Jürgen M. ", Some("J_rgen_M_".to_owned())),
+            ("OrderStatusAgent", Some("OrderStatusAgent")),
+            (" Jürgen M. ", Some("J_rgen_M_")),
             ("退款", None),
             ("", None),
-            (&"x".repeat(70), Some("x".repeat(64))),
+            (&"x".repeat(70), Some(&*"x".repeat(64))),
         ] {
-            assert_eq!(name(given), expected, "{given:?}");
+            assert_eq!(name(given).as_deref(), expected, "{given:?}");
         }
     }
 

@@ -6,4 +6,4 @@ mod tests;
 mod wire;
 
 pub(super) use answer::Events;
-pub(super) use wire::{RESERVED, body};
+pub(super) use wire::{Body, RESERVED};

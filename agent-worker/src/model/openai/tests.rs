@@ -9,7 +9,7 @@ use axum::response::Response;
 use futures::stream;
 use protocol::event::Usage;
 use protocol::history::PromptMessage;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 
 use super::*;

@@ -1,9 +1,12 @@
 //! A request in the words of Chat Completions. Written as JSON rather than with async-openai's types: servers that merely resemble
 //! OpenAI's know fields that these types do not, and the definition's parameters go along verbatim.
 
-use protocol::event::{Call, Json};
+use std::borrow::Cow;
+
+use protocol::event::Json;
 use protocol::history::PromptMessage;
 use protocol::orchestration::Endpoint;
+use serde::Serialize;
 use serde_json::{Map, json};
 
 use crate::model::openai::fit;
@@ -12,61 +15,95 @@ use crate::model::{Request, ToolDefinition};
 /// The fields that a definition's parameters may not set.
 pub(in crate::model::openai) const RESERVED: &[&str] = &["messages", "model", "n", "stream", "tools"];
 
-/// The body of a request.
-pub(in crate::model::openai) fn body(request: &Request, model: &str, endpoint: &Endpoint) -> Json {
-    let mut body = Map::new();
-    body.insert("model".to_owned(), json!(model));
-    body.insert("messages".to_owned(), request.messages.iter().map(message).collect());
-    if !request.tools.is_empty() {
-        body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
-    }
-    if let Some(choice) = fit::tool_choice(request, endpoint, allowed) {
-        body.insert("tool_choice".to_owned(), choice);
-    }
-    body.insert("stream".to_owned(), json!(endpoint.stream));
-    if endpoint.stream {
-        body.insert("stream_options".to_owned(), json!({ "include_usage": true }));
-    }
-    if let Some(format) = fit::format(request.output.as_ref(), endpoint, !request.tools.is_empty()) {
-        body.insert("response_format".to_owned(), json!({ "type": "json_schema", "json_schema": format }));
-    }
-    body.extend(endpoint.parameters.clone());
-    Json::Object(body)
+/// The body of a request: written from what it refers to, since a long conversation is most of it.
+#[derive(Serialize)]
+pub(in crate::model::openai) struct Body<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    messages: Vec<Message<'a>>,
+    stream: bool,
+    /// What the definition's parameters may set, too.
+    #[serde(flatten)]
+    rest: Map<String, Json>,
 }
 
-fn message(message: &PromptMessage) -> Json {
+#[derive(Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+enum Message<'a> {
+    System {
+        content: &'a str,
+    },
+    User {
+        content: &'a str,
+    },
+    Assistant {
+        content: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<Cow<'a, str>>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ToolCall<'a>>,
+    },
+    Tool {
+        tool_call_id: &'a str,
+        content: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "function")]
+struct ToolCall<'a> {
+    id: &'a str,
+    function: fit::CallBack<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "function")]
+struct Tool<'a> {
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    description: &'a str,
+    parameters: Cow<'a, Json>,
+}
+
+impl<'a> Body<'a> {
+    /// The body of `request` to `model`.
+    pub(in crate::model::openai) fn of(request: &'a Request, model: &'a str, endpoint: &'a Endpoint) -> Self {
+        let mut rest = Map::new();
+        if let Some(choice) = fit::tool_choice(request, endpoint, allowed) {
+            rest.insert("tool_choice".to_owned(), choice);
+        }
+        if endpoint.stream {
+            rest.insert("stream_options".to_owned(), json!({ "include_usage": true }));
+        }
+        if let Some(format) = fit::format(request.output.as_ref(), endpoint, !request.tools.is_empty()) {
+            rest.insert("response_format".to_owned(), json!({ "type": "json_schema", "json_schema": format }));
+        }
+        rest.extend(endpoint.parameters.clone());
+        let messages = request.messages.iter().map(message).collect();
+        Self { model, messages, tools: request.tools.iter().map(tool).collect(), stream: endpoint.stream, rest }
+    }
+}
+
+fn message(message: &PromptMessage) -> Message<'_> {
     match message {
-        PromptMessage::System { text } => json!({ "role": "system", "content": text }),
-        PromptMessage::User { text } => json!({ "role": "user", "content": text }),
-        PromptMessage::Assistant { name, text, calls } => assistant(name.as_deref(), text, calls),
-        PromptMessage::Tool { call, content, .. } => json!({ "role": "tool", "tool_call_id": call, "content": content }),
+        PromptMessage::System { text } => Message::System { content: text },
+        PromptMessage::User { text } => Message::User { content: text },
+        PromptMessage::Assistant { name, text, calls } => Message::Assistant {
+            content: Some(text.as_str()).filter(|text| !text.is_empty() || calls.is_empty()),
+            name: name.as_deref().and_then(fit::name),
+            tool_calls: calls.iter().map(|call| ToolCall { id: &call.id, function: fit::call(call) }).collect(),
+        },
+        PromptMessage::Tool { call, content, .. } => Message::Tool { tool_call_id: call, content },
     }
 }
 
-fn assistant(name: Option<&str>, text: &str, calls: &[Call]) -> Json {
-    let content = if text.is_empty() && !calls.is_empty() { Json::Null } else { json!(text) };
-    let mut message = Map::new();
-    message.insert("role".to_owned(), json!("assistant"));
-    message.insert("content".to_owned(), content);
-    if let Some(name) = name.and_then(fit::name) {
-        message.insert("name".to_owned(), json!(name));
-    }
-    if !calls.is_empty() {
-        message.insert("tool_calls".to_owned(), calls.iter().map(call).collect());
-    }
-    Json::Object(message)
-}
-
-fn call(call: &Call) -> Json {
-    let (name, arguments) = fit::call(call);
-    json!({ "id": call.id, "type": "function", "function": { "name": name, "arguments": arguments } })
-}
-
-fn tool(tool: &ToolDefinition) -> Json {
-    json!({
-        "type": "function",
-        "function": { "name": tool.name, "description": tool.description, "parameters": fit::parameters(tool) },
-    })
+fn tool(tool: &ToolDefinition) -> Tool<'_> {
+    Tool { function: Function { name: &tool.name, description: &tool.description, parameters: fit::parameters(tool) } }
 }
 
 fn allowed(names: &[String]) -> Json {
@@ -80,6 +117,10 @@ mod tests {
 
     use super::*;
     use crate::model::test_support::{endpoint, every_kind_of_message, request};
+
+    fn body(request: &Request, model: &str, endpoint: &Endpoint) -> Json {
+        serde_json::to_value(Body::of(request, model, endpoint)).unwrap()
+    }
 
     #[test]
     fn every_kind_of_message_is_written() {

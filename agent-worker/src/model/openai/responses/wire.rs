@@ -1,8 +1,11 @@
 //! A request in the words of the Responses API; as JSON, as for Chat Completions.
 
+use std::borrow::Cow;
+
 use protocol::event::{Call, Json};
 use protocol::history::PromptMessage;
 use protocol::orchestration::Endpoint;
+use serde::Serialize;
 use serde_json::{Map, json};
 
 use crate::model::openai::fit;
@@ -12,65 +15,95 @@ use crate::model::{Request, ToolDefinition};
 pub(in crate::model::openai) const RESERVED: &[&str] =
     &["background", "conversation", "input", "instructions", "model", "previous_response_id", "store", "stream", "tools"];
 
-/// The body of a request.
-pub(in crate::model::openai) fn body(request: &Request, model: &str, endpoint: &Endpoint) -> Json {
-    let (instructions, messages) = match request.messages.split_first() {
-        Some((PromptMessage::System { text }, rest)) => (Some(text), rest),
-        _ => (None, request.messages.as_slice()),
-    };
-    let mut body = Map::new();
-    body.insert("model".to_owned(), json!(model));
-    if let Some(instructions) = instructions {
-        body.insert("instructions".to_owned(), json!(instructions));
-    }
-    body.insert("input".to_owned(), messages.iter().flat_map(items).collect());
-    if !request.tools.is_empty() {
-        body.insert("tools".to_owned(), request.tools.iter().map(tool).collect());
-    }
-    if let Some(choice) = fit::tool_choice(request, endpoint, allowed) {
-        body.insert("tool_choice".to_owned(), choice);
-    }
-    body.insert("stream".to_owned(), json!(endpoint.stream));
-    body.insert("store".to_owned(), json!(false));
-    body.extend(endpoint.parameters.clone());
-    if let Some(format) = fit::format(request.output.as_ref(), endpoint, !request.tools.is_empty())
-        && let Json::Object(text) = body.entry("text").or_insert_with(|| json!({}))
-    {
-        let kind = ("type".to_owned(), json!("json_schema"));
-        text.entry("format").or_insert_with(|| format.into_iter().chain([kind]).collect());
-    }
-    Json::Object(body)
+/// The body of a request, written from what it refers to.
+#[derive(Serialize)]
+pub(in crate::model::openai) struct Body<'a> {
+    model: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instructions: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    input: Vec<Item<'a>>,
+    stream: bool,
+    store: bool,
+    /// What the definition's parameters may set, too.
+    #[serde(flatten)]
+    rest: Map<String, Json>,
 }
 
-fn items(message: &PromptMessage) -> Vec<Json> {
-    match message {
-        PromptMessage::System { text } => vec![said("system", text)],
-        PromptMessage::User { text } => vec![said("user", text)],
-        PromptMessage::Assistant { name, text, calls } => {
-            // Messages have no names here: who else speaks stands before what is said.
-            let text = match name {
-                Some(name) if !text.is_empty() => format!("{name}: {text}"),
-                _ => text.clone(),
-            };
-            let text = Some(text).filter(|text| !text.is_empty()).map(|text| said("assistant", &text));
-            text.into_iter().chain(calls.iter().map(call)).collect()
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Item<'a> {
+    Said { role: &'static str, content: Cow<'a, str> },
+    Typed(Typed<'a>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Typed<'a> {
+    FunctionCall {
+        call_id: &'a str,
+        #[serde(flatten)]
+        function: fit::CallBack<'a>,
+    },
+    FunctionCallOutput {
+        call_id: &'a str,
+        output: &'a str,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "function")]
+struct Tool<'a> {
+    name: &'a str,
+    description: &'a str,
+    parameters: Cow<'a, Json>,
+    strict: bool,
+}
+
+impl<'a> Body<'a> {
+    /// The body of `request` to `model`.
+    pub(in crate::model::openai) fn of(request: &'a Request, model: &'a str, endpoint: &'a Endpoint) -> Self {
+        let (instructions, messages) = match request.messages.split_first() {
+            Some((PromptMessage::System { text }, rest)) => (Some(text.as_str()), rest),
+            _ => (None, request.messages.as_slice()),
+        };
+        let mut rest = Map::new();
+        if let Some(choice) = fit::tool_choice(request, endpoint, allowed) {
+            rest.insert("tool_choice".to_owned(), choice);
         }
-        PromptMessage::Tool { call, content, .. } => vec![json!({ "type": "function_call_output", "call_id": call, "output": content })],
+        rest.extend(endpoint.parameters.clone());
+        if let Some(format) = fit::format(request.output.as_ref(), endpoint, !request.tools.is_empty())
+            && let Json::Object(text) = rest.entry("text").or_insert_with(|| json!({}))
+        {
+            let kind = ("type".to_owned(), json!("json_schema"));
+            text.entry("format").or_insert_with(|| format.into_iter().chain([kind]).collect());
+        }
+        let (tools, input) = (request.tools.iter().map(tool).collect(), messages.iter().flat_map(items).collect());
+        Self { model, instructions, tools, input, stream: endpoint.stream, store: false, rest }
     }
 }
 
-fn said(role: &str, text: &str) -> Json {
-    json!({ "role": role, "content": text })
+fn items(message: &PromptMessage) -> impl Iterator<Item = Item<'_>> {
+    let (said, calls): (Option<Item<'_>>, &[Call]) = match message {
+        PromptMessage::System { text } => (Some(said("system", text)), &[]),
+        PromptMessage::User { text } => (Some(said("user", text)), &[]),
+        PromptMessage::Assistant { text, calls, .. } if text.is_empty() => (None, calls),
+        // Messages have no names here: who else speaks stands before what is said.
+        PromptMessage::Assistant { name: Some(name), text, calls } => (Some(said("assistant", format!("{name}: {text}"))), calls),
+        PromptMessage::Assistant { name: None, text, calls } => (Some(said("assistant", text)), calls),
+        PromptMessage::Tool { call, content, .. } => (Some(Item::Typed(Typed::FunctionCallOutput { call_id: call, output: content })), &[]),
+    };
+    said.into_iter().chain(calls.iter().map(|call| Item::Typed(Typed::FunctionCall { call_id: &call.id, function: fit::call(call) })))
 }
 
-fn call(call: &Call) -> Json {
-    let (name, arguments) = fit::call(call);
-    json!({ "type": "function_call", "call_id": call.id, "name": name, "arguments": arguments })
+fn said<'a>(role: &'static str, text: impl Into<Cow<'a, str>>) -> Item<'a> {
+    Item::Said { role, content: text.into() }
 }
 
 /// Here, unlike there, a tool's schema counts as a strict one unless it says that it is none.
-fn tool(tool: &ToolDefinition) -> Json {
-    json!({ "type": "function", "name": tool.name, "description": tool.description, "parameters": fit::parameters(tool), "strict": false })
+fn tool(tool: &ToolDefinition) -> Tool<'_> {
+    Tool { name: &tool.name, description: &tool.description, parameters: fit::parameters(tool), strict: false }
 }
 
 fn allowed(names: &[String]) -> Json {
@@ -84,6 +117,10 @@ mod tests {
 
     use super::*;
     use crate::model::test_support::{endpoint, every_kind_of_message, request};
+
+    fn body(request: &Request, model: &str, endpoint: &Endpoint) -> Json {
+        serde_json::to_value(Body::of(request, model, endpoint)).unwrap()
+    }
 
     #[test]
     fn every_kind_of_message_is_written() {
