@@ -18,7 +18,7 @@ use protocol::event::{Call, Event, HistoryOption, Message, Opened, Responded, Ro
 use protocol::history::project;
 use protocol::ids::{EntryId, Seq, Writer};
 use protocol::manifest::{LimitsSpec, ModelSpec};
-use protocol::orchestration::Orchestration;
+use protocol::orchestration::{Orchestration, ScriptLine};
 use protocol::subject::Class;
 use protocol::wire::Stored;
 
@@ -33,7 +33,9 @@ fn main() {
 fn orchestration() -> Orchestration {
     let limits = LimitsSpec { handoffs_per_user_turn: Some(1_000_000), ..LimitsSpec::default() };
     let agent = |name: &str| AgentDef::new(name).description("Plays.").instructions("Return the ball.");
-    let builder = Orchestration::builder("bench").model("default", ModelSpec::scripted([]));
+    // It is never asked.
+    let line = ScriptLine { say: Some(SAYS.to_owned()), ..ScriptLine::default() };
+    let builder = Orchestration::builder("bench").model("default", ModelSpec::scripted([line]));
     builder.agents([&agent("ping"), &agent("pong")]).start_with("ping").mesh().limits(limits).build().unwrap().orchestration
 }
 
