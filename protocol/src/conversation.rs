@@ -500,7 +500,7 @@ impl Conversation {
 
     /// The entry's record, and the entries it carries. A snapshot carries everything and replaces all sealed stretches;
     /// an erasure carries nothing, or it would keep what it erases.
-    fn record(&self, events: Vec<Event>) -> Result<(Record, Vec<Carried>), DecodeError> {
+    fn record(&self, events: Vec<Event>) -> Result<(Record, Vec<Carried<'_>>), DecodeError> {
         let is_snapshot = matches!(events.last(), Some(Event::Snapshotted(_)));
         if matches!(events.last(), Some(Event::Erased(_))) {
             return Ok((Record { events, state: State::default() }, Vec::new()));

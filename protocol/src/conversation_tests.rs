@@ -136,7 +136,7 @@ proptest! {
         let walk = opened();
         let stored = Stored { payload: payload.clone().into(), ..walk.stored[0].clone() };
         prop_assert!(Partial::decode(&stored).is_err());
-        let _ = Record::decode(&payload.into());
+        let _ = Record::decode(&payload);
         let headers = Headers::from_pairs(header::ALL.into_iter().zip(values.iter().map(String::as_str)));
         prop_assert!(Head::decode(&stored.subject, &headers).is_err());
         prop_assert!(Head::decode(&values[14], &stored.headers).is_err());

@@ -1,12 +1,14 @@
 //! An entry: one stored message of a conversation, decoded and checked against itself.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use crate::brief::{Brief, Step};
 use crate::event::{Event, Numbered};
 use crate::ids::{EntryId, EventId, Hash, Ordinal, ProcessId, Revision, Seq};
 use crate::next;
-use crate::subject::{Class, EntrySubject, ordinal_of};
+use crate::subject::{Class, EntrySubject};
 use crate::wire::v1::{Carried, Payload, Record, State};
 use crate::wire::{DecodeError, HEADER_BYTES_MAX, Headers, Stored, header};
 
@@ -118,15 +120,14 @@ impl Entry {
         if let Some(object) = stored.headers.get(header::OBJECT).filter(|_| stored.payload.is_empty()) {
             return Err(DecodeError::malformed(format_args!("its object {object} is missing or damaged")));
         }
-        let Payload { record, carry } = Payload::decode(&stored.payload)?;
-        let wanted = carry.into_iter().filter(|carried| ordinal_of(&carried.subject).is_none_or(|ordinal| ordinal >= first));
-        let carry = wanted.map(Self::from_carried).collect::<Result<_, _>>()?;
+        let Payload { record, carry } = Payload::decode_from(&stored.payload, first)?;
+        let carry = carry.into_iter().map(Self::from_carried).collect::<Result<_, _>>()?;
         Ok((Self::from_parts(head, stored.seq, stored.headers.clone(), record)?, carry))
     }
 
-    fn from_carried(carried: Carried) -> Result<Self, DecodeError> {
+    fn from_carried(carried: Carried<'_>) -> Result<Self, DecodeError> {
         let head = Head::decode(&carried.subject, &carried.headers)?;
-        Self::from_parts(head, carried.seq, carried.headers, carried.record)
+        Self::from_parts(head, carried.seq, carried.headers.into_owned(), carried.record)
     }
 
     pub(crate) fn from_parts(head: Head, seq: Seq, headers: Headers, record: Bytes) -> Result<Self, DecodeError> {
@@ -180,8 +181,9 @@ impl Entry {
         Step { ordinal: self.ordinal(), class: &self.head.subject.class, from: &self.head.subject.from, events: &self.events }
     }
 
-    pub(crate) fn carried(&self) -> Carried {
-        Carried { seq: self.seq, subject: self.head.subject.to_string(), headers: self.headers.clone(), record: self.record.clone() }
+    pub(crate) fn carried(&self) -> Carried<'_> {
+        let (subject, headers) = (self.head.subject.to_string(), Cow::Borrowed(&self.headers));
+        Carried { seq: self.seq, subject, headers, record: self.record.clone() }
     }
 
     /// About how many bytes it takes in a carry.

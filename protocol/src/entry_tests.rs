@@ -61,10 +61,10 @@ fn an_entry_that_contradicts_itself_is_none() {
 fn a_broken_carried_entry_breaks_its_carrier() {
     let stored = &walk().stored[1];
     let mut payload = Payload::decode(&stored.payload).unwrap();
-    payload.carry[0].headers.insert(header::KIND, "said".to_owned());
+    payload.carry[0].headers.to_mut().insert(header::KIND, "said".to_owned());
     let broken = Stored { payload: payload.encode().unwrap(), ..stored.clone() };
     assert!(matches!(Entry::decode(&broken), Err(DecodeError::Malformed(_))));
-    payload.carry[0].headers.insert(header::VERSION, "2".to_owned());
+    payload.carry[0].headers.to_mut().insert(header::VERSION, "2".to_owned());
     let newer = Stored { payload: payload.encode().unwrap(), ..stored.clone() };
     assert!(matches!(Entry::decode(&newer), Err(DecodeError::Newer { .. })));
 }

@@ -58,10 +58,10 @@ macro_rules! events {
                 })
             }
 
-            pub(crate) fn decode(kind: &str, data: &Bytes) -> Result<Self, rmp_serde::decode::Error> {
+            pub(crate) fn decode(kind: &str, data: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
                 Ok(match kind {
                     $($kind => Self::$name(crate::wire::from_slice(data)?),)*
-                    _ => Self::Unknown { kind: kind.to_owned(), data: data.clone() },
+                    _ => Self::Unknown { kind: kind.to_owned(), data: Bytes::copy_from_slice(data) },
                 })
             }
         }

@@ -5,7 +5,8 @@ pub mod v1;
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use crate::ids::Seq;
 
@@ -145,13 +146,15 @@ impl DecodeError {
     }
 }
 
-/// MessagePack from untrusted bytes: bounded depth, nothing after the value.
-pub(crate) fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
-    let mut rest = bytes;
-    let mut decoder = rmp_serde::Deserializer::new(&mut rest);
+/// MessagePack from untrusted bytes: bounded depth, nothing after the value. Texts and bytes of the value may lie where they are.
+pub(crate) fn from_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, rmp_serde::decode::Error> {
+    let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
     decoder.set_max_depth(DEPTH_MAX);
     let value = T::deserialize(&mut decoder)?;
-    if rest.is_empty() { Ok(value) } else { Err(rmp_serde::decode::Error::Syntax(format!("{} bytes after the value", rest.len()))) }
+    match IgnoredAny::deserialize(&mut decoder) {
+        Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
+        _ => Err(rmp_serde::decode::Error::Syntax("bytes after the value".to_owned())),
+    }
 }
 
 #[cfg(test)]

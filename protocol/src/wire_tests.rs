@@ -58,14 +58,14 @@ fn nothing_may_follow_a_value() {
     assert_eq!(from_slice::<Said>(&bytes).unwrap(), Said { text: "hi".to_owned() });
     let mut longer = bytes.clone();
     longer.push(0xc0);
-    assert!(from_slice::<Said>(&longer).unwrap_err().to_string().contains("1 bytes after the value"));
+    assert!(from_slice::<Said>(&longer).unwrap_err().to_string().contains("bytes after the value"));
     assert!(from_slice::<Said>(&bytes[..bytes.len() - 1]).is_err());
     // The same on every level: record, event, payload.
     assert!(Record::decode(&record_with("said", &bytes)).is_ok());
     assert!(Record::decode(&record_with("said", &longer)).is_err());
     let mut record = record_with("said", &bytes).to_vec();
     record.push(0xc0);
-    assert!(Record::decode(&record.into()).is_err());
+    assert!(Record::decode(&record).is_err());
     let mut payload = Payload { record: Bytes::new(), carry: Vec::new() }.encode().unwrap().to_vec();
     assert!(Payload::decode(&payload).is_ok());
     payload.push(0);
@@ -77,7 +77,7 @@ fn nesting_is_bounded_before_the_stack_is() {
     for depth in [DEPTH_MAX, 1000, 1_000_000] {
         assert!(from_slice::<serde_json::Value>(&nested(depth)).is_err(), "{depth}");
         assert!(Payload::decode(&nested(depth)).is_err());
-        assert!(Record::decode(&nested(depth).into()).is_err());
+        assert!(Record::decode(&nested(depth)).is_err());
         // As an argument of an event, and hidden in a field that this version ignores.
         let typed = [&[0x82, 0xa6][..], b"result", &[0xa1, b'x', 0xa5], b"value", &nested(depth)[..]].concat();
         assert!(Record::decode(&record_with("completed", &typed)).is_err());
@@ -102,7 +102,7 @@ fn a_claimed_length_takes_no_memory() {
         assert!(from_slice::<serde_json::Value>(claim).is_err());
         assert!(from_slice::<Bytes>(claim).is_err());
         assert!(Payload::decode(claim).is_err());
-        assert!(Record::decode(&claim.to_vec().into()).is_err());
+        assert!(Record::decode(claim).is_err());
         assert!(Payload::decode(&[&[0x81, 0xa6][..], b"record", claim].concat()).is_err());
     }
 }
@@ -118,7 +118,7 @@ fn an_entry_has_one_to_so_many_events() {
 
 #[test]
 fn a_carry_has_only_so_many_entries() {
-    let carried = Carried { seq: Seq(1), subject: String::new(), headers: Headers::default(), record: Bytes::new() };
+    let carried = Carried { seq: Seq(1), subject: String::new(), headers: Cow::default(), record: Bytes::new() };
     let payload = |n| Payload { record: Bytes::new(), carry: vec![carried.clone(); n] };
     assert_eq!(Payload::decode(&payload(CARRY_MAX).encode().unwrap()), Ok(payload(CARRY_MAX)));
     assert!(payload(CARRY_MAX + 1).encode().is_err());
@@ -141,8 +141,10 @@ fn what_a_newer_version_adds_is_ignored_or_kept() {
 fn a_carried_header_is_a_number_or_a_name() {
     let mut headers = Headers::from_pairs([("Other", "o"), ("traceparent", "t")]);
     headers.insert(header::ID, "i".to_owned());
-    let payload =
-        Payload { record: Bytes::new(), carry: vec![Carried { seq: Seq(7), subject: "s".to_owned(), headers, record: Bytes::new() }] };
+    let payload = Payload {
+        record: Bytes::new(),
+        carry: vec![Carried { seq: Seq(7), subject: "s".to_owned(), headers: Cow::Owned(headers), record: Bytes::new() }],
+    };
     let bytes = payload.encode().unwrap();
     assert_eq!(Payload::decode(&bytes).unwrap(), payload);
     assert!(!bytes.windows(8).any(|window| window == b"Baton-Id"), "known names are numbers");
@@ -170,7 +172,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), kind in 0..Event::KINDS.len()) {
         let _ = from_slice::<serde_json::Value>(&bytes);
         let _ = Payload::decode(&bytes);
-        let _ = Record::decode(&bytes.clone().into());
+        let _ = Record::decode(&bytes);
         let _ = Record::decode(&record_with(Event::KINDS[kind], &bytes));
         let _ = crate::live::Live::decode(&bytes);
     }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{CARRY_MAX, DecodeError, EVENTS_MAX, Headers, from_slice, header};
 use crate::event::Event;
 use crate::ids::{EntryId, Ordinal, Seq};
+use crate::subject::ordinal_of;
 
 /// What a reader that starts here must know besides the brief.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,19 +31,6 @@ pub struct State {
     /// Ids of callers' entries that lie in sealed stretches, newest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent: Vec<(EntryId, Ordinal)>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireEvent {
-    kind: String,
-    data: Bytes,
-}
-
-#[derive(Serialize, Deserialize)]
-struct WireRecord {
-    events: Vec<WireEvent>,
-    #[serde(default)]
-    state: State,
 }
 
 /// An entry's own part of the payload.
@@ -60,81 +48,139 @@ impl Record {
     /// # Errors
     /// [`DecodeError::Malformed`] when a value cannot be written, which no value of these types is known to do.
     pub fn encode(&self) -> Result<Bytes, DecodeError> {
-        let event = |event: &Event| {
-            let data = event.encode().map_err(DecodeError::malformed)?;
-            Ok(WireEvent { kind: event.kind().to_owned(), data })
-        };
+        #[derive(Serialize)]
+        struct WireRecord<'a> {
+            events: Vec<WireEvent<'a>>,
+            state: &'a State,
+        }
+        #[derive(Serialize)]
+        struct WireEvent<'a> {
+            kind: &'a str,
+            data: Bytes,
+        }
+        let event = |event| Ok(WireEvent { kind: Event::kind(event), data: event.encode().map_err(DecodeError::malformed)? });
         let events = self.events.iter().map(event).collect::<Result<_, DecodeError>>()?;
-        to_bytes(&WireRecord { events, state: self.state.clone() })
+        to_bytes(&WireRecord { events, state: &self.state })
     }
 
     /// The record in `bytes`.
     ///
     /// # Errors
     /// [`DecodeError::Malformed`] when they are no record.
-    pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct WireRecord<'a> {
+            #[serde(borrow)]
+            events: Vec<WireEvent<'a>>,
+            #[serde(default)]
+            state: State,
+        }
+        #[derive(Deserialize)]
+        struct WireEvent<'a> {
+            kind: &'a str,
+            data: &'a [u8],
+        }
         let WireRecord { events, state } = from_slice(bytes).map_err(DecodeError::malformed)?;
         if events.is_empty() || events.len() > EVENTS_MAX {
             return Err(DecodeError::malformed(format_args!("{} events in one entry, 1 to {EVENTS_MAX} are allowed", events.len())));
         }
-        let decode = |WireEvent { kind, data }| {
-            Event::decode(&kind, &data).map_err(|error| DecodeError::malformed(format_args!("event {kind:?}: {error}")))
+        let decode = |WireEvent { kind, data }: WireEvent<'_>| {
+            Event::decode(kind, data).map_err(|error| DecodeError::malformed(format_args!("event {kind:?}: {error}")))
         };
         Ok(Self { events: events.into_iter().map(decode).collect::<Result<_, _>>()?, state })
     }
 }
 
 /// An entry inside another's carry: everything of it but *its* carry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Carried {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Carried<'a> {
     /// Its number in the stream.
     pub seq: Seq,
     /// Its subject.
     pub subject: String,
     /// Its headers.
-    #[serde(serialize_with = "write_headers", deserialize_with = "read_headers")]
-    pub headers: Headers,
+    #[serde(serialize_with = "write_headers")]
+    pub headers: Cow<'a, Headers>,
     /// Its record.
     pub record: Bytes,
 }
 
+/// The same as it lies in a message: most of what a message carries, its reader knows already.
+#[derive(Deserialize)]
+struct Lying<'a> {
+    seq: Seq,
+    subject: &'a str,
+    #[serde(borrow)]
+    headers: Vec<(Name<'a>, &'a str)>,
+    record: &'a [u8],
+}
+
+impl Lying<'_> {
+    /// Whether it may be an entry of this ordinal or a later one.
+    fn is_from(&self, first: Ordinal) -> bool {
+        ordinal_of(self.subject).is_none_or(|ordinal| ordinal >= first)
+    }
+
+    fn taken_out(self) -> Carried<'static> {
+        let headers = self.headers.iter().filter_map(|(name, value)| Some((name.text()?, (*value).to_owned()))).collect();
+        let record = Bytes::copy_from_slice(self.record);
+        Carried { seq: self.seq, subject: self.subject.to_owned(), headers: Cow::Owned(Headers(headers)), record }
+    }
+}
+
 /// The body of a message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Payload {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Payload<'a> {
     /// What the entry says.
     pub record: Bytes,
     /// The entries before it, since the last that sealed.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub carry: Vec<Carried>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub carry: Vec<Carried<'a>>,
 }
 
-impl Payload {
+impl Payload<'_> {
     /// The bytes of the message's body.
     ///
     /// # Errors
     /// As [`Record::encode`].
     pub fn encode(&self) -> Result<Bytes, DecodeError> {
-        self.check()?;
+        check(self.carry.len())?;
         to_bytes(self)
     }
+}
 
-    fn check(&self) -> Result<(), DecodeError> {
-        let carried = self.carry.len();
-        if carried > CARRY_MAX {
-            return Err(DecodeError::malformed(format_args!("{carried} carried entries, at most {CARRY_MAX} are allowed")));
-        }
-        Ok(())
-    }
-
+impl Payload<'static> {
     /// The body in `bytes`.
     ///
     /// # Errors
     /// [`DecodeError::Malformed`] when they are none.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let payload: Self = from_slice(bytes).map_err(DecodeError::malformed)?;
-        payload.check()?;
-        Ok(payload)
+        Self::decode_from(bytes, 0)
     }
+
+    /// The same, without those of the carried entries that are before an ordinal.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn decode_from(bytes: &[u8], first: Ordinal) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct LyingPayload<'a> {
+            record: &'a [u8],
+            #[serde(borrow, default)]
+            carry: Vec<Lying<'a>>,
+        }
+        let LyingPayload { record, carry } = from_slice(bytes).map_err(DecodeError::malformed)?;
+        check(carry.len())?;
+        let carry = carry.into_iter().filter(|carried| carried.is_from(first)).map(Lying::taken_out).collect();
+        Ok(Self { record: Bytes::copy_from_slice(record), carry })
+    }
+}
+
+fn check(carried: usize) -> Result<(), DecodeError> {
+    if carried > CARRY_MAX {
+        return Err(DecodeError::malformed(format_args!("{carried} carried entries, at most {CARRY_MAX} are allowed")));
+    }
+    Ok(())
 }
 
 fn to_bytes(value: &impl Serialize) -> Result<Bytes, DecodeError> {
@@ -142,31 +188,47 @@ fn to_bytes(value: &impl Serialize) -> Result<Bytes, DecodeError> {
 }
 
 /// A header's name in a carry: the number of a known one (they repeat in every entry), the text of any other.
-struct Name(Cow<'static, str>);
+enum Name<'a> {
+    Known(u8),
+    Other(&'a str),
+}
 
-impl Serialize for Name {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match (0_u8..).zip(header::ALL).find(|(_, known)| *known == self.0) {
-            Some((number, _)) => serializer.serialize_u8(number),
-            None => serializer.serialize_str(&self.0),
+impl<'a> Name<'a> {
+    fn of(name: &'a str) -> Self {
+        (0..).zip(header::ALL).find(|(_, known)| *known == name).map_or(Self::Other(name), |(number, _)| Self::Known(number))
+    }
+
+    fn text(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::Known(number) => header::ALL.get(usize::from(*number)).map(|name| Cow::Borrowed(*name)),
+            Self::Other(name) => Some(Cow::Owned((*name).to_owned())),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Name {
+impl Serialize for Name<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Known(number) => serializer.serialize_u8(*number),
+            Self::Other(name) => serializer.serialize_str(name),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct NameVisitor;
-        impl Visitor<'_> for NameVisitor {
-            type Value = Name;
+        impl<'de> Visitor<'de> for NameVisitor {
+            type Value = Name<'de>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a header's name or number")
             }
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Name, E> {
-                let known = usize::try_from(number).ok().and_then(|number| header::ALL.get(number));
-                known.map(|name| Name(Cow::Borrowed(name))).ok_or_else(|| E::custom(format_args!("no header has number {number}")))
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Name<'de>, E> {
+                let known = u8::try_from(number).ok().filter(|number| usize::from(*number) < header::ALL.len());
+                known.map(Name::Known).ok_or_else(|| E::custom(format_args!("no header has number {number}")))
             }
-            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
+            fn visit_borrowed_str<E: serde::de::Error>(self, name: &'de str) -> Result<Name<'de>, E> {
+                Ok(Name::Other(name))
             }
         }
         deserializer.deserialize_any(NameVisitor)
@@ -174,10 +236,5 @@ impl<'de> Deserialize<'de> for Name {
 }
 
 fn write_headers<S: Serializer>(headers: &Headers, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(headers.0.iter().map(|(name, value)| (Name(name.clone()), value)))
-}
-
-fn read_headers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Headers, D::Error> {
-    let headers = Vec::<(Name, String)>::deserialize(deserializer)?;
-    Ok(Headers(headers.into_iter().map(|(Name(name), value)| (name, value)).collect()))
+    serializer.collect_seq(headers.iter().map(|(name, value)| (Name::of(name), value)))
 }

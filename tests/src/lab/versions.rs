@@ -27,7 +27,7 @@ struct Line {
     is_next: bool,
     brief: Json,
     headers: Headers,
-    payload: Option<Payload>,
+    payload: Option<Payload<'static>>,
 }
 
 /// Who wrote what, in a recording of two versions.
@@ -137,6 +137,8 @@ fn line(place: usize, record: &Record) -> Option<Line> {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use bytes::Bytes;
     use protocol::ids::Seq;
     use protocol::wire::v1::Carried;
@@ -144,7 +146,7 @@ mod tests {
     use super::*;
 
     /// An entry of conversation `c`; the next version's, if it counts itself.
-    fn entry(ordinal: u64, is_next: bool, brief: &Json, carry: Vec<Carried>) -> Record {
+    fn entry(ordinal: u64, is_next: bool, brief: &Json, carry: Vec<Carried<'static>>) -> Record {
         let record = Bytes::from(format!("record {ordinal}"));
         let payload = Payload { record, carry }.encode().unwrap();
         let mut headers = vec![(header::BRIEF.to_owned(), brief.to_string())];
@@ -153,10 +155,10 @@ mod tests {
         Record { at_us: 0, seen: Seen::Entry { replica, seq: ordinal + 1, time_ms: 0, subject, headers, payload: BASE64.encode(&payload) } }
     }
 
-    fn carried(of: &Record) -> Carried {
+    fn carried(of: &Record) -> Carried<'static> {
         let line = line(0, of).unwrap();
         let Seen::Entry { subject, seq, .. } = &of.seen else { unreachable!() };
-        Carried { seq: Seq(*seq), subject: subject.clone(), headers: line.headers, record: line.payload.unwrap().record }
+        Carried { seq: Seq(*seq), subject: subject.clone(), headers: Cow::Owned(line.headers), record: line.payload.unwrap().record }
     }
 
     fn brief(count: u64) -> Json {
@@ -183,7 +185,7 @@ mod tests {
             assert_eq!(lost(&[first.clone(), without(field)]).len(), 1, "{field:?}");
         }
         let mut bare = carried(&first);
-        bare.headers = Headers::from_pairs(bare.headers.iter().filter(|(name, _)| *name != HEADER));
+        bare.headers = Cow::Owned(Headers::from_pairs(bare.headers.iter().filter(|(name, _)| *name != HEADER)));
         let cut = Carried { record: Bytes::from_static(b"rec"), ..carried(&first) };
         for carried in [bare, cut] {
             assert_eq!(lost(&[first.clone(), entry(1, false, &brief(1), vec![carried])]).len(), 1);
