@@ -148,7 +148,7 @@ impl Catalog {
     }
 
     /// What a filter leaves of messages; all of them, where there is no such filter.
-    pub(crate) fn filtered(&self, filter: &str, messages: Vec<PromptMessage>) -> Vec<PromptMessage> {
+    pub(crate) fn filtered<'a>(&self, filter: &str, messages: Vec<PromptMessage<'a>>) -> Vec<PromptMessage<'a>> {
         match self.filters.get(filter) {
             Some(Filter(filter)) => filter(messages),
             None => messages,

@@ -245,16 +245,17 @@ impl Driver {
                     self.cache.put(turn.into_conversation());
                     return finish;
                 }
-                Effect::AskModel(mut messages) => {
-                    messages.extend(planted::mixed_up(messages.last()));
+                Effect::AskModel => {
+                    let mut messages = turn.prompt();
+                    messages.extend(planted::mixed_up(|| messages.last().cloned().map(PromptMessage::into_owned)));
                     answers += 1;
                     let ((tools, allowed), output) = (turn.shown(), turn.output().cloned());
                     let request = Request { tools, allowed, output, ..self.request(&turn, messages) };
                     let asked = self.ask_model(role, request, turn.epoch(), Some(answers));
                     self.unless_stopped(&turn, hold, asked).await.map(Input::Model)
                 }
-                Effect::Summarize(messages) => {
-                    let asked = self.ask_model(role, self.request(&turn, messages), turn.epoch(), None);
+                Effect::Summarize => {
+                    let asked = self.ask_model(role, self.request(&turn, turn.prompt()), turn.epoch(), None);
                     self.unless_stopped(&turn, hold, asked).await.map(Input::Model)
                 }
                 Effect::RunTools(runs) => {
@@ -275,7 +276,7 @@ impl Driver {
     }
 
     /// A request for a text alone. Where all prompts begin with one list of tools, this one does, too.
-    fn request(&self, turn: &Turn, messages: Vec<PromptMessage>) -> Request {
+    fn request<'a>(&self, turn: &Turn, messages: Vec<PromptMessage<'a>>) -> Request<'a> {
         let (agent, conversation) = (self.agent.clone(), turn.conversation().id().clone());
         let (tools, allowed): (Arc<[_]>, Option<Arc<[_]>>) = match turn.shown() {
             (list, Some(_)) => (list, Some([].into())),

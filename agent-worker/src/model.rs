@@ -28,13 +28,13 @@ pub use build::{ConfigError, build};
 
 /// One request to a model. A prompt is a projection of the journal, nothing else.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub struct Request<'a> {
     /// Whose turn it is.
     pub agent: AgentName,
     /// In which conversation.
     pub conversation: ConversationId,
     /// What the model sees.
-    pub messages: Vec<PromptMessage>,
+    pub messages: Vec<PromptMessage<'a>>,
     /// What it may call, transfers and `complete_task` among them.
     pub tools: Arc<[ToolDefinition]>,
     /// Where it is shown what others may call, too: the names of what it may call itself.
@@ -78,7 +78,7 @@ pub trait Model: Send + Sync + fmt::Debug {
     fn name(&self) -> &str;
 
     /// One response. Retries within its bounds; dropping the future aborts the request at once.
-    async fn respond(&self, request: &Request, tokens: &mut dyn Tokens) -> Result<Responded, ModelError>;
+    async fn respond(&self, request: &Request<'_>, tokens: &mut dyn Tokens) -> Result<Responded, ModelError>;
 }
 
 /// Why a model did not respond, after bounded retries.

@@ -85,7 +85,9 @@ pub struct Functions {
 
 /// See [`Functions::add_filter`].
 #[derive(Clone)]
-pub(crate) struct Filter(pub(crate) Arc<dyn Fn(Vec<PromptMessage>) -> Vec<PromptMessage> + Send + Sync>);
+pub(crate) struct Filter(pub(crate) Arc<Filtering>);
+
+type Filtering = dyn for<'a> Fn(Vec<PromptMessage<'a>>) -> Vec<PromptMessage<'a>> + Send + Sync;
 
 impl fmt::Debug for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

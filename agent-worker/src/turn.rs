@@ -23,12 +23,11 @@ use journal::Refusal;
 use protocol::brief::Brief;
 use protocol::conversation::{Conversation, Draft, FoldError, Prepared};
 use protocol::event::{Call, Event, Failed, HandedBack, Opened, Responded, Returned};
-use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, EntryId, Ordinal, ProcessId, Seq, Writer};
 use protocol::orchestration::Orchestration;
 use protocol::subject::Class;
 
-use crate::catalog::{Catalog, Offer, Transfer};
+use crate::catalog::{Catalog, Offer};
 use crate::model::{ModelError, ToolDefinition};
 
 pub use begin::{Begin, Delivered};
@@ -37,10 +36,10 @@ use resolve::Response;
 /// What the driver is asked to do next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
-    /// Ask the model with these messages.
-    AskModel(Vec<PromptMessage>),
-    /// Ask the model with these messages for a text that only its successor will see: it can call nothing meanwhile.
-    Summarize(Vec<PromptMessage>),
+    /// Ask the model with [`Turn::prompt`].
+    AskModel,
+    /// Ask the model with [`Turn::prompt`] for a text that only its successor will see: it can call nothing meanwhile.
+    Summarize,
     /// Run these calls, all at once.
     RunTools(Vec<Run>),
     /// Append this entry behind [`Turn::conversation`]'s tail.
@@ -101,7 +100,7 @@ pub enum Input {
 enum Waiting {
     Nothing,
     Model,
-    Summary(Box<(Call, Transfer)>),
+    Summary(Box<transfer::Summary>),
     Tools,
     Append { draft: Draft, then: Then },
 }

@@ -16,18 +16,18 @@ pub const fn is(_name: &str) -> bool {
 
 /// What was remembered last, whosever it was, in place of nothing: the bug `keyed-wrongly`.
 #[cfg(feature = "planted")]
-pub fn mixed_up<T: Clone + Send + 'static>(value: Option<&T>) -> Option<T> {
+pub fn mixed_up<T: Send + 'static>(value: impl FnOnce() -> Option<T>) -> Option<T> {
     use std::any::Any;
     use std::sync::{Mutex, PoisonError};
     static MEMORY: Mutex<Option<Box<dyn Any + Send>>> = Mutex::new(None);
-    let value = value.filter(|_| is("keyed-wrongly"))?;
+    let value = is("keyed-wrongly").then(value).flatten()?;
     let mut memory = MEMORY.lock().unwrap_or_else(PoisonError::into_inner);
-    let last = memory.replace(Box::new(value.clone()))?;
+    let last = memory.replace(Box::new(value))?;
     last.downcast().ok().map(|last| *last)
 }
 
 /// Nothing, in this build.
 #[cfg(not(feature = "planted"))]
-pub const fn mixed_up<T>(_value: Option<&T>) -> Option<T> {
+pub fn mixed_up<T>(_value: impl FnOnce() -> Option<T>) -> Option<T> {
     None
 }

@@ -7,7 +7,7 @@ use crate::builder::AgentDef;
 use crate::event::{
     Asked, Audience, Continued, Intended, Interrupted, Json, Reassigned, Replied, RequestKind, Returned, Said, Transferred, failure,
 };
-use crate::ids::EventId;
+use crate::ids::{EventId, Writer};
 use crate::manifest::{HandoffSpec, ModelSpec};
 use crate::subject::Class;
 use crate::walk::{AGENTS, Walk, agent, to, walks};
@@ -55,7 +55,7 @@ fn person(walk: &mut Walk, class: Class, event: impl Into<Event>) {
     walk.write(class, Writer::Gateway, vec![event.into()]);
 }
 
-fn line(message: &PromptMessage) -> String {
+fn line(message: &PromptMessage<'_>) -> String {
     match message {
         PromptMessage::System { text } => format!("system: {text}"),
         PromptMessage::User { text } => format!("user: {text}"),
@@ -69,7 +69,8 @@ fn line(message: &PromptMessage) -> String {
 
 #[track_caller]
 fn check(walk: &Walk, reader: &str, fresh: &[Event], expected: &str) {
-    let seen: Vec<String> = project(&orchestration(), &walk.conversation, &agent(reader), fresh).iter().map(line).collect();
+    let (orchestration, reader) = (orchestration(), agent(reader));
+    let seen: Vec<String> = project(&orchestration, &walk.conversation, &reader, fresh).iter().map(line).collect();
     let seen = seen.join("\n");
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_eq!(seen.lines().collect::<Vec<_>>(), expected, "\n{reader} sees:\n{seen}\n");
@@ -448,7 +449,8 @@ fn a_filter_decides_what_a_target_sees_of_all_before() {
     hand_over(&mut walk, "refund", vec![responded("Please.", &[]), transferred("refund", None, HistoryOption::None)]);
 
     let seen = |reader: &str, filter: Through<'_>| {
-        let seen = project_through(&orchestration, &walk.conversation, &agent(reader), &[responded("Yes.", &[])], filter);
+        let (reader, fresh) = (agent(reader), [responded("Yes.", &[])]);
+        let seen = project_through(&orchestration, &walk.conversation, &reader, &fresh, filter);
         seen.iter().map(line).collect::<Vec<_>>()
     };
     let without_triage: Through<'_> = &|filter, mut messages| {
@@ -492,7 +494,7 @@ proptest! {
             for message in &prompt {
                 match message {
                     PromptMessage::Tool { call, name, .. } => {
-                        prop_assert_eq!(open.first(), Some(&(call.as_str(), name.as_str())));
+                        prop_assert_eq!(open.first(), Some(&(call.as_ref(), name.as_ref())));
                         open.remove(0);
                     }
                     PromptMessage::Assistant { name, calls, .. } => {
@@ -519,7 +521,7 @@ proptest! {
         for reader in AGENTS.map(agent) {
             let prompt = project(&orchestration, &walk.conversation, &reader, &[]);
             prop_assert_eq!(&prompt, &project(&orchestration, &walk.conversation, &reader, &[]));
-            let told = |message: &&PromptMessage| matches!(message, PromptMessage::User { text } if text != "go on");
+            let told = |message: &&PromptMessage<'_>| matches!(message, PromptMessage::User { text } if text != "go on");
             let people: Vec<String> = prompt.iter().filter(told).map(line).collect();
             prop_assert_eq!(people.len(), said);
             seen.insert(people);

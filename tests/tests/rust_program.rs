@@ -42,7 +42,7 @@ impl Model for Parrot {
         "grey"
     }
 
-    async fn respond(&self, request: &Request, _tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
+    async fn respond(&self, request: &Request<'_>, _tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
         let seen: Vec<String> = request.messages.iter().map(|message| format!("{message:?}")).collect();
         let arguments = serde_json::json!({ "task_summary": seen.join("\n") }).to_string();
         let call = Call { id: "1".to_owned(), name: "complete_task".to_owned(), arguments };
@@ -59,9 +59,9 @@ async fn an_agent_of_a_type_of_its_own_sees_what_a_filter_leaves() {
         let builder = Orchestration::builder("zoo").model("default", script).agents([&triage, &parrot]).start_with(&triage);
         builder.add_handoff(&triage, HandoffSpec::to("parrot").filter("people_only")).build().unwrap()
     };
-    let people_only = |messages: Vec<PromptMessage>| {
-        messages.into_iter().filter(|message| matches!(message, PromptMessage::User { .. })).collect::<Vec<_>>()
-    };
+    fn people_only(messages: Vec<PromptMessage<'_>>) -> Vec<PromptMessage<'_>> {
+        messages.into_iter().filter(|message| matches!(message, PromptMessage::User { .. })).collect()
+    }
     let missing = Runtime::in_memory(orchestration(), Functions::new()).await.unwrap_err();
     assert!(
         format!("{missing:#}").contains("this program has no agent `parrot` of its own: add it with `Functions::add_agent`"),

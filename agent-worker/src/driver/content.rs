@@ -6,7 +6,7 @@ use protocol::history::PromptMessage;
 use serde_json::json;
 
 /// What a model is sent.
-pub(super) fn input(messages: &[PromptMessage]) -> String {
+pub(super) fn input(messages: &[PromptMessage<'_>]) -> String {
     Json::from_iter(messages.iter().map(message)).to_string()
 }
 
@@ -16,7 +16,7 @@ pub(super) fn output(response: &Responded, finish_reason: &str) -> String {
     json!([{ "role": "assistant", "parts": parts, "finish_reason": finish_reason }]).to_string()
 }
 
-fn message(message: &PromptMessage) -> Json {
+fn message(message: &PromptMessage<'_>) -> Json {
     match message {
         PromptMessage::System { text } => json!({ "role": "system", "parts": parts(text, &[]) }),
         PromptMessage::User { text } => json!({ "role": "user", "parts": parts(text, &[]) }),
@@ -51,11 +51,11 @@ mod tests {
     #[test]
     fn messages_are_made_of_parts() {
         let messages = [
-            PromptMessage::System { text: "Be brief.".to_owned() },
-            PromptMessage::User { text: "Where is it?".to_owned() },
-            PromptMessage::Assistant { name: Some("Triage".to_owned()), text: "A moment.".to_owned(), calls: Vec::new() },
-            PromptMessage::Assistant { name: None, text: String::new(), calls: vec![call(r#"{"order":7}"#)] },
-            PromptMessage::Tool { call: "call-1".to_owned(), name: "check".to_owned(), content: "Shipped.".to_owned() },
+            PromptMessage::System { text: "Be brief.".into() },
+            PromptMessage::User { text: "Where is it?".into() },
+            PromptMessage::Assistant { name: Some("Triage".into()), text: "A moment.".into(), calls: vec![].into() },
+            PromptMessage::Assistant { name: None, text: "".into(), calls: vec![call(r#"{"order":7}"#)].into() },
+            PromptMessage::Tool { call: "call-1".into(), name: "check".into(), content: "Shipped.".into() },
         ];
         let text = |text: &str| json!([{ "type": "text", "content": text }]);
         let expected = json!([

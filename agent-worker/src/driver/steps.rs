@@ -22,7 +22,13 @@ const TOOL_SECS: u64 = 60;
 
 impl Driver {
     /// One answer of the model, the `answer`-th of its turn that people may watch while it is written; none, if they may not.
-    pub(super) async fn ask_model(&self, role: &Role, request: Request, epoch: Seq, answer: Option<u32>) -> Result<Responded, ModelError> {
+    pub(super) async fn ask_model(
+        &self,
+        role: &Role,
+        request: Request<'_>,
+        epoch: Seq,
+        answer: Option<u32>,
+    ) -> Result<Responded, ModelError> {
         let conversation = request.conversation.as_str();
         let span = spans::chat(role.model.provider(), role.model.name(), self.agent.as_str(), conversation);
         spans::content(&span, keys::INPUT_MESSAGES, || content::input(&request.messages));

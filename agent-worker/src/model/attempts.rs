@@ -46,13 +46,13 @@ impl Bounds {
 pub(super) struct Attempts<'a> {
     bounds: Bounds,
     peer: &'a Peer,
-    request: &'a Request,
+    request: &'a Request<'a>,
     written: Written<'a>,
     retry: u32,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(bounds: Bounds, peer: &'a Peer, request: &'a Request, tokens: &'a mut dyn Tokens) -> Self {
+    pub(super) fn new(bounds: Bounds, peer: &'a Peer, request: &'a Request<'a>, tokens: &'a mut dyn Tokens) -> Self {
         Self { bounds, peer, request, written: Written { tokens, any: false }, retry: 0 }
     }
 

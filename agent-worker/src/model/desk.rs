@@ -19,7 +19,7 @@ impl Model for Desk {
         &self.0
     }
 
-    async fn respond(&self, request: &Request, _tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
+    async fn respond(&self, request: &Request<'_>, _tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
         Err(ModelError::Refused(format!("agent {} is played by people, at the desk {}", request.agent, self.0)))
     }
 }

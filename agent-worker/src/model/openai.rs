@@ -77,7 +77,7 @@ impl OpenAi {
     }
 
     /// One attempt, as long as it takes. A document that is not streamed arrives as a stream of one event.
-    async fn attempt(&self, request: &Request, tokens: &mut dyn Tokens) -> Result<Responded, Fault> {
+    async fn attempt(&self, request: &Request<'_>, tokens: &mut dyn Tokens) -> Result<Responded, Fault> {
         let (model, seen) = (&self.target.model, request.messages.len());
         let exchange = Exchange::new(self.http.clone(), Arc::clone(&self.target));
         let (client, fault) = (exchange.client(), |error: OpenAIError| exchange.fault(&error));
@@ -126,7 +126,7 @@ impl Model for OpenAi {
         &self.target.model
     }
 
-    async fn respond(&self, request: &Request, tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
+    async fn respond(&self, request: &Request<'_>, tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
         let mut attempts = Attempts::new(self.bounds, &self.target.peer, request, tokens);
         loop {
             let attempt = self.attempt(request, attempts.tokens());

@@ -144,7 +144,7 @@ impl Model for RemoteAgent {
         &self.name
     }
 
-    async fn respond(&self, request: &Request, tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
+    async fn respond(&self, request: &Request<'_>, tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
         let body = wire::body(request).to_string();
         // The same question has the same key, whichever worker asks it, and however often.
         let key = EntryId::of_request(&request.conversation, &body).to_string();

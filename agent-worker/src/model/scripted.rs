@@ -22,7 +22,7 @@ impl Scripted {
         Self { lines }
     }
 
-    fn line(&self, request: &Request) -> Result<&ScriptLine, ModelError> {
+    fn line(&self, request: &Request<'_>) -> Result<&ScriptLine, ModelError> {
         let scene = Scene::of(request);
         self.lines.iter().find(|line| scene.fits(line)).ok_or_else(|| ModelError::Refused(scene.without_a_line()))
     }
@@ -37,13 +37,13 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    fn of(request: &'a Request) -> Self {
+    fn of(request: &'a Request<'_>) -> Self {
         let user = request.messages.iter().rev().find_map(|message| match message {
-            PromptMessage::User { text } => Some(text.as_str()),
+            PromptMessage::User { text } => Some(text.as_ref()),
             _ => None,
         });
         let tool = match request.messages.last() {
-            Some(PromptMessage::Tool { name, content, .. }) => Some((name.as_str(), content.as_str())),
+            Some(PromptMessage::Tool { name, content, .. }) => Some((name.as_ref(), content.as_ref())),
             _ => None,
         };
         Self { agent: request.agent.as_str(), user: user.unwrap_or_default(), tool }
@@ -75,7 +75,7 @@ impl Model for Scripted {
         NAME
     }
 
-    async fn respond(&self, request: &Request, tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
+    async fn respond(&self, request: &Request<'_>, tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
         let line = self.line(request)?;
         let text = line.say.clone().unwrap_or_default();
         text.split_inclusive(' ').for_each(|word| tokens.text(word));
@@ -85,7 +85,7 @@ impl Model for Scripted {
 
 /// The calls of a line. Each call adds a message, its result, to every later prompt of this agent: counting on from the number of
 /// messages gives ids that are never used twice in a conversation.
-fn calls(line: &ScriptLine, request: &Request) -> Vec<Call> {
+fn calls(line: &ScriptLine, request: &Request<'_>) -> Vec<Call> {
     let arguments = json!(line.arguments).to_string();
     let called = line.call.as_ref().map(|tool| (tool.clone(), arguments.clone()));
     // Without a call of its own, a line's arguments are those of its transfer: a reason, a payload.
@@ -122,15 +122,15 @@ mod tests {
         line
     }
 
-    fn user(text: &str) -> PromptMessage {
-        PromptMessage::User { text: text.to_owned() }
+    fn user(text: &str) -> PromptMessage<'_> {
+        PromptMessage::User { text: text.into() }
     }
 
-    fn result(tool: &str) -> PromptMessage {
-        PromptMessage::Tool { call: "call_1".to_owned(), name: tool.to_owned(), content: "done".to_owned() }
+    fn result(tool: &str) -> PromptMessage<'_> {
+        PromptMessage::Tool { call: "call_1".into(), name: tool.into(), content: "done".into() }
     }
 
-    async fn said(lines: &[ScriptLine], messages: Vec<PromptMessage>) -> Result<String, String> {
+    async fn said(lines: &[ScriptLine], messages: Vec<PromptMessage<'_>>) -> Result<String, String> {
         let answer = Scripted::new(lines.to_vec()).respond(&request("triage", messages), &mut ()).await;
         answer.map(|answer| answer.text).map_err(|error| error.to_string())
     }
@@ -226,9 +226,9 @@ mod tests {
         let (mut messages, mut ids) = (vec![user("hi")], BTreeSet::new());
         for _ in 0..5 {
             let answer = model.respond(&request("triage", messages.clone()), &mut ()).await.unwrap();
-            messages.push(PromptMessage::Assistant { name: None, text: answer.text, calls: answer.calls.clone() });
+            messages.push(PromptMessage::Assistant { name: None, text: answer.text.into(), calls: answer.calls.clone().into() });
             for call in answer.calls {
-                messages.push(PromptMessage::Tool { call: call.id.clone(), name: call.name, content: String::new() });
+                messages.push(PromptMessage::Tool { call: call.id.clone().into(), name: call.name.into(), content: "".into() });
                 assert!(ids.insert(call.id.clone()), "{} came twice", call.id);
             }
         }

@@ -1,5 +1,6 @@
 //! What the tests of models and tools share.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use protocol::event::Call;
@@ -24,19 +25,19 @@ impl Tokens for Heard {
     }
 }
 
-pub(crate) fn request(agent: &str, messages: Vec<PromptMessage>) -> Request {
+pub(crate) fn request<'a>(agent: &str, messages: Vec<PromptMessage<'a>>) -> Request<'a> {
     let conversation = ConversationId::of_opening("test", "1");
     Request { agent: agent.parse().unwrap(), conversation, messages, tools: [].into(), allowed: None, output: None }
 }
 
 /// A request with a message of every kind, and a tool.
-pub(crate) fn every_kind_of_message() -> Request {
+pub(crate) fn every_kind_of_message() -> Request<'static> {
     let call = Call { id: "call_1".into(), name: "look_up".into(), arguments: r#"{"order": 1}"#.into() };
     let messages = vec![
         PromptMessage::System { text: "Be kind.".into() },
         PromptMessage::User { text: "Hi".into() },
-        PromptMessage::Assistant { name: Some("Refund Agent".into()), text: "Hello".into(), calls: vec![] },
-        PromptMessage::Assistant { name: None, text: String::new(), calls: vec![call] },
+        PromptMessage::Assistant { name: Some("Refund Agent".into()), text: "Hello".into(), calls: Cow::default() },
+        PromptMessage::Assistant { name: None, text: "".into(), calls: vec![call].into() },
         PromptMessage::Tool { call: "call_1".into(), name: "look_up".into(), content: "late".into() },
     ];
     let tool = ToolDefinition { name: "look_up".into(), description: "Looks up.".into(), parameters: json!({ "type": "object" }) };

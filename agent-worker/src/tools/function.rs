@@ -145,7 +145,7 @@ impl Functions {
     ///         "1"
     ///     }
     ///
-    ///     async fn respond(&self, request: &Request, _tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
+    ///     async fn respond(&self, request: &Request<'_>, _tokens: &mut dyn Tokens) -> Result<Responded, ModelError> {
     ///         let transfer = request.tools.iter().find(|tool| tool.name.starts_with("transfer_to_"));
     ///         let transfer = transfer.ok_or_else(|| ModelError::Refused("there is nobody to hand over to".to_owned()))?;
     ///         let call = Call { id: "1".to_owned(), name: transfer.name.clone(), arguments: String::new() };
@@ -170,9 +170,9 @@ impl Functions {
     /// use agent_worker::Functions;
     /// use protocol::history::PromptMessage;
     ///
-    /// let people_only = |messages: Vec<PromptMessage>| {
+    /// fn people_only(messages: Vec<PromptMessage<'_>>) -> Vec<PromptMessage<'_>> {
     ///     messages.into_iter().filter(|message| matches!(message, PromptMessage::User { .. })).collect()
-    /// };
+    /// }
     /// let functions = Functions::new().add_filter("people_only", people_only);
     /// # drop(functions);
     /// ```
@@ -180,7 +180,7 @@ impl Functions {
     pub fn add_filter(
         mut self,
         name: impl Into<String>,
-        filter: impl Fn(Vec<PromptMessage>) -> Vec<PromptMessage> + Send + Sync + 'static,
+        filter: impl for<'a> Fn(Vec<PromptMessage<'a>>) -> Vec<PromptMessage<'a>> + Send + Sync + 'static,
     ) -> Self {
         self.filters.insert(name.into(), Filter(Arc::new(filter)));
         self

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use journal::planted;
 use protocol::event::{Call, Deferred, Event, Responded, failure};
-use protocol::history::{PromptMessage, project_shared, project_through};
+use protocol::history::{PromptMessage, Through, project_shared, project_through};
 use protocol::orchestration::COMPLETE_TASK;
 use protocol::subject::Class;
 
@@ -37,17 +37,24 @@ impl Turn {
         self.seen = self.conversation.tail().next;
         self.response = None;
         self.waiting = Waiting::Model;
-        let fresh = if planted::is("prompt-from-memory") { &[] } else { self.fresh.as_slice() };
-        Effect::AskModel(self.prompt(fresh))
+        Effect::AskModel
     }
 
-    /// What the model sees: the journal's projection, with these events behind it.
-    pub(super) fn prompt(&self, fresh: &[Event]) -> Vec<PromptMessage> {
-        let through = |filter: &str, messages| self.offer.catalog().filtered(filter, messages);
+    /// What the model that is asked now sees: the journal's projection, and behind it what is not stored yet.
+    pub fn prompt(&self) -> Vec<PromptMessage<'_>> {
+        match &self.waiting {
+            Waiting::Summary(summary) => self.prompt_for_summary(summary),
+            _ if planted::is("prompt-from-memory") => self.projection(&[]),
+            _ => self.projection(&self.fresh),
+        }
+    }
+
+    pub(super) fn projection<'a>(&'a self, fresh: &'a [Event]) -> Vec<PromptMessage<'a>> {
+        let through: Through<'_> = &|filter, messages| self.offer.catalog().filtered(filter, messages);
         let (orchestration, conversation) = (&self.orchestration, &self.conversation);
         match self.offer.briefing() {
-            Some(may) => project_shared(orchestration, conversation, &self.agent, fresh, &through, may),
-            None => project_through(orchestration, conversation, &self.agent, fresh, &through),
+            Some(may) => project_shared(orchestration, conversation, &self.agent, fresh, through, may),
+            None => project_through(orchestration, conversation, &self.agent, fresh, through),
         }
     }
 

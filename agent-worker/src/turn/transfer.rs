@@ -1,11 +1,20 @@
 //! A transfer: within the user turn's handoffs, and with a summary where the edge wants one.
 
-use protocol::event::{Call, HistoryOption, Responded, Transferred, failure};
+use protocol::event::{Call, Event, HistoryOption, Responded, Transferred, failure};
 use protocol::history::PromptMessage;
 use protocol::subject::Class;
 
 use super::{Effect, Then, Turn, Waiting};
 use crate::catalog::Transfer;
+
+/// A transfer that waits for its summary.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Summary {
+    call: Call,
+    transfer: Transfer,
+    /// What the model that summarizes sees behind the journal.
+    events: Vec<Event>,
+}
 
 impl Turn {
     pub(super) fn transfer(&mut self, call: Call, transfer: Transfer) -> Effect {
@@ -39,20 +48,23 @@ impl Turn {
         }
         // The prompt shows every call with its result, this transfer's too.
         events.push(transferred(&call, transfer.clone(), None).into());
-        let mut messages = self.prompt(&events);
-        let target = self.orchestration.display_name(&transfer.handoff.to);
-        messages.push(PromptMessage::User {
-            text: format!(
-                "You hand the conversation over to {target}, who will see nothing of the above but your summary. Write it now: the \
-                 task and what people said about it, what was found out, what was done and with which result, and what is open. If \
-                 an earlier summary stands above, work it in. Answer with the summary alone."
-            ),
-        });
-        self.waiting = Waiting::Summary(Box::new((call, transfer)));
-        Effect::Summarize(messages)
+        self.waiting = Waiting::Summary(Box::new(Summary { call, transfer, events }));
+        Effect::Summarize
     }
 
-    pub(super) fn summarized(&mut self, response: Responded, (call, transfer): (Call, Transfer)) -> Effect {
+    pub(super) fn prompt_for_summary<'a>(&'a self, summary: &'a Summary) -> Vec<PromptMessage<'a>> {
+        let mut messages = self.projection(&summary.events);
+        let target = self.orchestration.display_name(&summary.transfer.handoff.to);
+        let text = format!(
+            "You hand the conversation over to {target}, who will see nothing of the above but your summary. Write it now: the \
+             task and what people said about it, what was found out, what was done and with which result, and what is open. If \
+             an earlier summary stands above, work it in. Answer with the summary alone."
+        );
+        messages.push(PromptMessage::User { text: text.into() });
+        messages
+    }
+
+    pub(super) fn summarized(&mut self, response: Responded, Summary { call, transfer, .. }: Summary) -> Effect {
         let is_empty = response.text.trim().is_empty();
         if self.is_mute(is_empty) {
             return self.give_up_on_silence();

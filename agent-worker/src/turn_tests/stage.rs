@@ -307,8 +307,8 @@ impl Stage {
                     appends += 1;
                     self.append(&mut turn, &draft, appends - 1)
                 }
-                Effect::AskModel(messages) | Effect::Summarize(messages) => {
-                    self.prompts.push(messages.iter().map(line).collect());
+                Effect::AskModel | Effect::Summarize => {
+                    self.prompts.push(turn.prompt().iter().map(line).collect());
                     match replies.pop_front() {
                         Some(Reply::Model(response)) => Input::Model(Ok(response)),
                         Some(Reply::Breaks(error)) => Input::Model(Err(error)),
@@ -386,7 +386,7 @@ impl Stage {
 }
 
 /// A prompt's message as a line.
-fn line(message: &PromptMessage) -> String {
+fn line(message: &PromptMessage<'_>) -> String {
     match message {
         PromptMessage::System { text } => format!("system: {text}"),
         PromptMessage::User { text } => format!("user: {text}"),
@@ -401,8 +401,8 @@ fn line(message: &PromptMessage) -> String {
 
 fn shown(effect: &Effect) -> String {
     match effect {
-        Effect::AskModel(_) => "ask model".to_owned(),
-        Effect::Summarize(_) => "summarize".to_owned(),
+        Effect::AskModel => "ask model".to_owned(),
+        Effect::Summarize => "summarize".to_owned(),
         Effect::RunTools(runs) => {
             let names: Vec<_> = runs.iter().map(|run| run.call.name.as_str()).collect();
             format!("run {}", names.join(", "))

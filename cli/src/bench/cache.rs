@@ -1,6 +1,7 @@
 //! The support conversation once more, for each way of making prompts, with its script asked over HTTP: what then goes out is what a
 //! provider would see.
 
+use std::borrow::Cow;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -142,22 +143,22 @@ struct Function {
 }
 
 impl Asked {
-    fn messages(self) -> Vec<PromptMessage> {
+    fn messages(self) -> Vec<PromptMessage<'static>> {
         let mut calls: Vec<ToolCall> = Vec::new();
         let message = |Message { role, content, tool_calls, tool_call_id }: Message| {
-            let text = content.unwrap_or_default();
+            let text = Cow::from(content.unwrap_or_default());
             match role.as_str() {
                 "user" => PromptMessage::User { text },
                 "assistant" => {
                     let call = |Called { id, function }| ToolCall { id, name: function.name, arguments: function.arguments };
                     let made: Vec<ToolCall> = tool_calls.into_iter().map(call).collect();
                     calls.extend(made.clone());
-                    PromptMessage::Assistant { name: None, text, calls: made }
+                    PromptMessage::Assistant { name: None, text, calls: made.into() }
                 }
                 "tool" => {
                     let call = tool_call_id.unwrap_or_default();
                     let name = calls.iter().rev().find(|made| made.id == call).map(|made| made.name.clone()).unwrap_or_default();
-                    PromptMessage::Tool { call, name, content: text }
+                    PromptMessage::Tool { call: call.into(), name: name.into(), content: text }
                 }
                 _ => PromptMessage::System { text },
             }

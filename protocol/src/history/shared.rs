@@ -3,8 +3,8 @@
 
 use super::{Log, PromptMessage, Through, filter_of, hand_over, instructions, other_response, shares_tools};
 use crate::conversation::Conversation;
-use crate::event::{Event, Responded};
-use crate::ids::{AgentName, Writer};
+use crate::event::Event;
+use crate::ids::AgentName;
 use crate::orchestration::Orchestration;
 use crate::subject::Class;
 
@@ -17,22 +17,21 @@ pub(super) const BEGINNING: &str = "Several agents take part in this conversatio
 ///
 /// What happened before the agent first had the conversation is there as everybody sees it; from then on its prompts only grow. Whoever took
 /// over by a summary or through a filter has a past of its own, which begins as nobody else's.
-pub fn project_shared(
-    orchestration: &Orchestration,
-    conversation: &Conversation,
-    agent: &AgentName,
-    fresh: &[Event],
+pub fn project_shared<'a>(
+    orchestration: &'a Orchestration,
+    conversation: &'a Conversation,
+    agent: &'a AgentName,
+    fresh: &'a [Event],
     through: Through<'_>,
     may: &str,
-) -> Vec<PromptMessage> {
-    let me = Writer::Agent(agent.clone());
-    let log = Log::new(orchestration, conversation, &me, fresh);
+) -> Vec<PromptMessage<'a>> {
+    let log = Log::new(orchestration, conversation, agent, fresh);
     let since = if log.has_own_past(agent) { 0 } else { first_owned(conversation, agent) };
-    let mut messages = vec![PromptMessage::System { text: BEGINNING.to_owned() }];
+    let mut messages = vec![PromptMessage::System { text: BEGINNING.into() }];
     for place in 0..since {
         log.show(place, None, &mut messages);
     }
-    messages.push(PromptMessage::System { text: briefing(orchestration, agent, may) });
+    messages.push(PromptMessage::System { text: briefing(orchestration, agent, may).into() });
     for place in 0..since {
         log.show_handed(place, agent, &mut messages);
     }
@@ -59,28 +58,27 @@ fn briefing(orchestration: &Orchestration, agent: &AgentName, may: &str) -> Stri
     parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n")
 }
 
-impl Log<'_> {
+impl<'a> Log<'a> {
     /// Whether a summary or a filter ever stood between an agent and what happened before.
     fn has_own_past(&self, agent: &AgentName) -> bool {
         self.events.iter().any(|(from, event)| match event {
             Event::Transferred(transfer) if transfer.to == *agent => {
-                transfer.summary.is_some() || filter_of(self.orchestration, from, agent).is_some()
+                transfer.summary.is_some() || from.is_some_and(|from| filter_of(self.orchestration, from, agent).is_some())
             }
             _ => false,
         })
     }
 
     /// Adds what of the event at `place` a handoff shows to its target alone.
-    fn show_handed(&self, place: usize, agent: &AgentName, messages: &mut Vec<PromptMessage>) {
-        let Some((from, event)) = self.events.get(place) else { return };
+    fn show_handed(&self, place: usize, agent: &AgentName, messages: &mut Vec<PromptMessage<'a>>) {
+        let Some(&(from, event)) = self.events.get(place) else { return };
         let later = self.events.get(place + 1..).unwrap_or_default();
-        let name = from.agent().map(|speaker| self.orchestration.display_name(speaker));
-        match event {
-            Event::Responded(response) if shares_tools(from, agent, later) => {
-                let calls = Responded { text: String::new(), ..response.clone() };
-                messages.extend(name.and_then(|name| other_response(name, &calls, Some((from, later)))));
+        let name = from.map(|speaker| self.orchestration.display_name(speaker));
+        match (event, from.zip(name)) {
+            (Event::Responded(response), Some((speaker, name))) if shares_tools(speaker, agent, later) => {
+                messages.extend(other_response(name, "", &response.calls, Some((speaker, later))));
             }
-            Event::Transferred(transfer) if transfer.to == *agent => hand_over(messages, 0, transfer, name),
+            (Event::Transferred(transfer), _) if transfer.to == *agent => hand_over(messages, 0, transfer, name),
             _ => {}
         }
     }

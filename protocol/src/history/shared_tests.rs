@@ -5,15 +5,17 @@ use crate::history::shared::BEGINNING;
 
 const MAY: &str = "You may call look.";
 
-fn prompt(walk: &Walk, reader: &str, fresh: &[Event]) -> Vec<PromptMessage> {
-    project_shared(&orchestration(), &walk.conversation, &agent(reader), fresh, &|_, messages| messages, MAY)
+fn prompt(walk: &Walk, reader: &str, fresh: &[Event]) -> Vec<PromptMessage<'static>> {
+    let (orchestration, reader) = (orchestration(), agent(reader));
+    let messages = project_shared(&orchestration, &walk.conversation, &reader, fresh, &|_, messages| messages, MAY);
+    messages.into_iter().map(PromptMessage::into_owned).collect()
 }
 
 /// What `reader` sees behind the beginning, in lines.
 #[track_caller]
 fn check(walk: &Walk, reader: &str, fresh: &[Event], expected: &str) {
     let prompt = prompt(walk, reader, fresh);
-    assert_eq!(prompt[0], PromptMessage::System { text: BEGINNING.to_owned() });
+    assert_eq!(prompt[0], PromptMessage::System { text: BEGINNING.into() });
     let seen = prompt[1..].iter().map(line).collect::<Vec<_>>().join("\n");
     let seen: Vec<&str> = seen.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -21,7 +23,7 @@ fn check(walk: &Walk, reader: &str, fresh: &[Event], expected: &str) {
 }
 
 /// The number of messages that two prompts begin with alike.
-fn alike(one: &[PromptMessage], other: &[PromptMessage]) -> usize {
+fn alike(one: &[PromptMessage<'_>], other: &[PromptMessage<'_>]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }
 
@@ -185,7 +187,8 @@ fn a_filter_decides_what_a_target_sees_of_all_before_but_for_who_it_is() {
         assert_eq!((filter, messages.len()), ("brief", 2));
         messages.split_off(1)
     };
-    let seen = project_shared(&orchestration, &walk.conversation, &agent("refund"), &[responded("Yes.", &[])], last, MAY);
+    let (reader, fresh) = (agent("refund"), [responded("Yes.", &[])]);
+    let seen = project_shared(&orchestration, &walk.conversation, &reader, &fresh, last, MAY);
     let seen: Vec<String> = seen[1..].iter().map(line).collect();
     assert_eq!(seen, ["system: You are refund.\n\nYou may call look.", "assistant triage: Looking.", "assistant me: Yes."]);
 }
@@ -241,8 +244,8 @@ proptest! {
     #[test]
     fn every_prompt_is_whole_whatever_happened(walk in walks(120)) {
         let orchestration = orchestration();
-        let people = |prompt: &[PromptMessage]| -> Vec<String> {
-            let told = |message: &&PromptMessage| matches!(message, PromptMessage::User { text } if text != "go on");
+        let people = |prompt: &[PromptMessage<'_>]| -> Vec<String> {
+            let told = |message: &&PromptMessage<'_>| matches!(message, PromptMessage::User { text } if text != "go on");
             prompt.iter().filter(told).map(line).collect()
         };
         for reader in AGENTS.map(agent) {
@@ -253,7 +256,7 @@ proptest! {
             for message in &prompt {
                 match message {
                     PromptMessage::Tool { call, .. } => {
-                        prop_assert_eq!(open.first(), Some(&call.as_str()));
+                        prop_assert_eq!(open.first(), Some(&call.as_ref()));
                         open.remove(0);
                     }
                     PromptMessage::Assistant { name, calls, .. } => {
@@ -265,7 +268,7 @@ proptest! {
             }
             prop_assert!(open.is_empty());
             // Its own results are all there, and nobody else's but those that a handoff shows.
-            let told = |prompt: &[PromptMessage]| {
+            let told = |prompt: &[PromptMessage<'_>]| {
                 let results = prompt.iter().filter(|message| matches!(message, PromptMessage::Tool { .. })).map(line);
                 let shown = prompt.iter().map(line).flat_map(|line| vec![String::new(); line.matches(") returned: ").count()]);
                 results.chain(shown).collect::<Vec<String>>()

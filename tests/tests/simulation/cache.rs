@@ -13,7 +13,7 @@ use protocol::wire::Stored;
 pub(crate) struct Cache {
     conversations: RefCell<BTreeMap<ConversationId, Conversation>>,
     /// Only a planted bug looks here.
-    prompts: RefCell<BTreeMap<ConversationId, Vec<PromptMessage>>>,
+    prompts: RefCell<BTreeMap<ConversationId, Vec<PromptMessage<'static>>>>,
 }
 
 impl Cache {
@@ -36,7 +36,7 @@ impl Cache {
     }
 
     /// What is remembered of the last prompt, with the newest message: whatever others did in between is forgotten.
-    pub(crate) fn remembered(&self, id: &ConversationId, messages: Vec<PromptMessage>) -> Vec<PromptMessage> {
+    pub(crate) fn remembered(&self, id: &ConversationId, messages: Vec<PromptMessage<'static>>) -> Vec<PromptMessage<'static>> {
         let mut prompts = self.prompts.borrow_mut();
         let mut remembered = prompts.remove(id).unwrap_or_default();
         match messages.last() {

@@ -13,7 +13,12 @@ use super::world::World;
 
 impl World {
     /// One answer, after a while.
-    pub(crate) async fn ask(&self, whose: &Whose, messages: Vec<PromptMessage>, is_summary: bool) -> Result<Responded, ModelError> {
+    pub(crate) async fn ask(
+        &self,
+        whose: &Whose,
+        messages: Vec<PromptMessage<'static>>,
+        is_summary: bool,
+    ) -> Result<Responded, ModelError> {
         let token = self.number();
         self.tell(|| format!("{} asks the model of {} for {} (t:{token})", whose.process, whose.agent, whose.conversation));
         self.record(Seen::Asked { whose: whose.clone(), token, is_summary, messages });

@@ -32,7 +32,7 @@ pub(crate) struct Whose {
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
     /// A model was asked; its answer will hold the token `[[t:<n>]]`, which no other holds.
-    Asked { whose: Whose, token: u64, is_summary: bool, messages: Vec<PromptMessage> },
+    Asked { whose: Whose, token: u64, is_summary: bool, messages: Vec<PromptMessage<'static>> },
     /// It has answered.
     Answered { token: u64 },
     /// A tool was called, and whether that had an effect: the first call under its key, of no stale owner.

@@ -13,6 +13,7 @@ use protocol::brief::Phase;
 use protocol::conversation::{Conversation, FoldError, Partial};
 use protocol::entry::Head;
 use protocol::event::Event;
+use protocol::history::PromptMessage;
 use protocol::ids::{AgentName, ConversationId, Seq};
 use protocol::presence::Holding;
 use protocol::subject::{self, EntrySubject};
@@ -164,7 +165,8 @@ impl Slot {
                     self.cache.put(turn.into_conversation());
                     return (finish, whose.epoch);
                 }
-                Effect::AskModel(mut messages) => {
+                Effect::AskModel => {
+                    let mut messages = turn.prompt().into_iter().map(PromptMessage::into_owned).collect();
                     if self.world.has(Plant::PromptsFromMemory) {
                         messages = self.cache.remembered(&whose.conversation, messages);
                     }
@@ -176,7 +178,8 @@ impl Slot {
                     };
                     self.unless_stopped(&turn, &mut notices, ask).await.map(Input::Model)
                 }
-                Effect::Summarize(messages) => {
+                Effect::Summarize => {
+                    let messages = turn.prompt().into_iter().map(PromptMessage::into_owned).collect();
                     let ask = self.world.ask(&whose, messages, true);
                     self.unless_stopped(&turn, &mut notices, ask).await.map(Input::Model)
                 }

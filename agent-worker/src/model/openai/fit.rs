@@ -48,7 +48,7 @@ pub(super) fn call(call: &Call) -> CallBack<'_> {
 
 /// What of its tools a request permits to be called, if not all: nothing, or what `some` says of their names. Who does not understand the
 /// latter refuses the request, or does not look: it is told in words only, like everybody.
-pub(super) fn tool_choice(request: &Request, endpoint: &Endpoint, some: impl Fn(&[String]) -> Json) -> Option<Json> {
+pub(super) fn tool_choice(request: &Request<'_>, endpoint: &Endpoint, some: impl Fn(&[String]) -> Json) -> Option<Json> {
     match request.allowed.as_deref()? {
         [] => Some(json!("none")),
         names => KNOWS_ALLOWED_TOOLS.contains(&endpoint.provider.as_str()).then(|| some(names)),

@@ -33,7 +33,7 @@ fn model(base: &str) -> OpenAi {
     try_model(base, |_| {}).unwrap()
 }
 
-fn hi() -> Request {
+fn hi() -> Request<'static> {
     request("triage", vec![PromptMessage::User { text: "hi".into() }])
 }
 

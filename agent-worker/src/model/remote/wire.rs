@@ -15,7 +15,7 @@ use crate::model::{Request, Tokens, ToolDefinition};
 const DONE: &[u8] = b"[DONE]";
 
 /// The question.
-pub(super) fn body(request: &Request) -> Json {
+pub(super) fn body(request: &Request<'_>) -> Json {
     let mut body = json!({
         "agent": request.agent,
         "conversation": request.conversation,
@@ -28,7 +28,7 @@ pub(super) fn body(request: &Request) -> Json {
     body
 }
 
-fn message(message: &PromptMessage) -> Json {
+fn message(message: &PromptMessage<'_>) -> Json {
     match message {
         PromptMessage::System { text } => json!({ "role": "system", "text": text }),
         PromptMessage::User { text } => json!({ "role": "user", "text": text }),

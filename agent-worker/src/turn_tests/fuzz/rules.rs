@@ -76,7 +76,7 @@ impl World {
     }
 
     /// Each message is in a prompt once: none missing, none doubled, in order; not what a summary stands for.
-    fn check_words(&self, seen: &Seen, before: &[Seen], messages: &[PromptMessage]) {
+    fn check_words(&self, seen: &Seen, before: &[Seen], messages: &[PromptMessage<'_>]) {
         let me = seen.agent.as_str();
         let (mut people, mut agents) = (Vec::new(), Vec::new());
         for (_, event) in events(self.known(seen.next)) {
@@ -102,9 +102,10 @@ impl World {
         });
         let fresh: Vec<Vec<u64>> = fresh.collect();
         agents.extend(fresh.into_iter().rev().flatten());
-        let said = |is_wanted: fn(&PromptMessage) -> Option<&String>| messages.iter().filter_map(is_wanted).flat_map(|text| words(text));
-        let of_people: Vec<u64> = said(|message| if let PromptMessage::User { text } = message { Some(text) } else { None }).collect();
-        let of_agents = said(|message| if let PromptMessage::Assistant { text, .. } = message { Some(text) } else { None });
+        let said = |is_wanted: for<'a> fn(&'a PromptMessage<'_>) -> Option<&'a str>| messages.iter().filter_map(is_wanted).flat_map(words);
+        let of_people: Vec<u64> =
+            said(|message| if let PromptMessage::User { text } = message { Some(text.as_ref()) } else { None }).collect();
+        let of_agents = said(|message| if let PromptMessage::Assistant { text, .. } = message { Some(text.as_ref()) } else { None });
         // A service's words, and a person's at a desk, may stand in shared arguments and results too.
         let known: BTreeSet<u64> = agents.iter().copied().collect();
         let of_agents: Vec<u64> = of_agents.filter(|word| known.contains(word)).collect();
@@ -186,12 +187,12 @@ impl Seen {
 }
 
 /// Every call of a prompt is followed by its result, in order, and every result by none but its own call's.
-fn check_results(prompt: &[PromptMessage]) {
+fn check_results(prompt: &[PromptMessage<'_>]) {
     let mut open: Vec<&str> = Vec::new();
     for message in prompt {
         match message {
             PromptMessage::Tool { call, .. } => {
-                assert_eq!(open.first(), Some(&call.as_str()), "a result without its call");
+                assert_eq!(open.first(), Some(&call.as_ref()), "a result without its call");
                 open.remove(0);
             }
             PromptMessage::System { .. } | PromptMessage::User { .. } => assert!(open.is_empty(), "{open:?} have no result"),

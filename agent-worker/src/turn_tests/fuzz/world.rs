@@ -39,7 +39,7 @@ pub(super) enum What {
         offered: Vec<String>,
     },
     Prompted {
-        messages: Vec<PromptMessage>,
+        messages: Vec<PromptMessage<'static>>,
         is_summary: bool,
     },
     Answered {
@@ -205,14 +205,11 @@ impl World {
                     return self.note(&turn, What::Finished { finish, is_done });
                 }
                 Effect::Append(draft) => self.append(&mut turn, &draft),
-                Effect::AskModel(messages) => {
-                    self.note(&turn, What::Prompted { messages, is_summary: false });
-                    let Some(input) = self.ask(&mut turn, false) else { return };
-                    input
-                }
-                Effect::Summarize(messages) => {
-                    self.note(&turn, What::Prompted { messages, is_summary: true });
-                    let Some(input) = self.ask(&mut turn, true) else { return };
+                Effect::AskModel | Effect::Summarize => {
+                    let is_summary = effect == Effect::Summarize;
+                    let messages = turn.prompt().into_iter().map(PromptMessage::into_owned).collect();
+                    self.note(&turn, What::Prompted { messages, is_summary });
+                    let Some(input) = self.ask(&mut turn, is_summary) else { return };
                     input
                 }
                 Effect::RunTools(runs) => {

@@ -22,6 +22,9 @@ const AGENTS: [&str; 2] = ["ping", "pong"];
 /// Deliveries that may be in flight, as Baton's consumers have it.
 const ACK_PENDING_MAX: i64 = 100_000;
 
+/// For an answer of the broker.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// How much is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Load {
@@ -125,7 +128,9 @@ impl Agent {
             deny_delete: true,
             ..stream::Config::default()
         };
-        let jetstream = jetstream::new(client);
+        let mut jetstream = jetstream::new(client);
+        // A disk may stall for as long as it likes: nothing is published twice.
+        jetstream.set_timeout(PATIENCE);
         let stream = jetstream.get_or_create_stream(config).await.map_err(MeasureError::of)?;
         let config = pull::Config {
             durable_name: Some(name.to_owned()),

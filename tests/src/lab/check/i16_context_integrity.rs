@@ -5,6 +5,7 @@
 //! prompts come from anywhere else than the journal, and would share a mistake of the projection itself. So it is looked at without any
 //! projection too, by nothing but the marks in what people and agents said.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use protocol::conversation::{Conversation, Partial};
@@ -137,14 +138,20 @@ struct Shown {
 }
 
 fn expected(definition: &Orchestration, known: &Conversation, agent: &AgentName, fresh: &[Event]) -> Vec<Shown> {
-    let plain = |role: &str, text: String| Shown { role: role.to_owned(), name: None, text, calls: Vec::new(), answers: None };
-    let shown = |message| match message {
+    let plain = |role: &str, text: Cow<'_, str>| Shown {
+        role: role.to_owned(),
+        name: None,
+        text: text.into_owned(),
+        calls: Vec::new(),
+        answers: None,
+    };
+    let shown = |message: PromptMessage<'_>| match message {
         PromptMessage::System { text } => plain("system", text),
         PromptMessage::User { text } => plain("user", text),
         PromptMessage::Assistant { name, text, calls } => {
             Shown { name: name.as_deref().and_then(fit), calls: calls.iter().map(call).collect(), ..plain("assistant", text) }
         }
-        PromptMessage::Tool { call, content, .. } => Shown { answers: Some(call), ..plain("tool", content) },
+        PromptMessage::Tool { call, content, .. } => Shown { answers: Some(call.into_owned()), ..plain("tool", content) },
     };
     project(definition, known, agent, fresh).into_iter().map(shown).collect()
 }

@@ -394,7 +394,8 @@ impl Story {
     fn ask(&mut self, agent: &str, fresh: &[Event]) {
         self.numbers += 1;
         let request = self.numbers;
-        let messages = project(&self.setup.orchestration, &self.conversations["c1"], &agent.parse().unwrap(), fresh);
+        let speaker = agent.parse().unwrap();
+        let messages = project(&self.setup.orchestration, &self.conversations["c1"], &speaker, fresh);
         let messages = messages.iter().map(message).collect();
         self.see(Seen::Asked { request, agent: agent.to_owned(), messages });
         self.open = Some(request);
@@ -630,7 +631,7 @@ impl Story {
 }
 
 /// A message in the words of Chat Completions.
-fn message(message: &PromptMessage) -> Json {
+fn message(message: &PromptMessage<'_>) -> Json {
     match message {
         PromptMessage::System { text } => json!({ "role": "system", "content": text }),
         PromptMessage::User { text } => json!({ "role": "user", "content": text }),

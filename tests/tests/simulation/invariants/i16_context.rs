@@ -12,7 +12,7 @@ use crate::record::Seen;
 use crate::told::{Evidence, mark, marks};
 
 pub(crate) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
-    let mut prompts: BTreeMap<u64, &[PromptMessage]> = BTreeMap::new();
+    let mut prompts: BTreeMap<u64, &[PromptMessage<'_>]> = BTreeMap::new();
     for record in &evidence.recording.records {
         let Seen::Asked { token, is_summary: false, messages, whose } = &record.seen else { continue };
         if let Some(doubled) = doubled(messages) {
@@ -36,7 +36,7 @@ pub(crate) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
 }
 
 /// A person's message that a prompt holds twice.
-fn doubled(messages: &[PromptMessage]) -> Option<u64> {
+fn doubled(messages: &[PromptMessage<'_>]) -> Option<u64> {
     let mut seen = BTreeSet::new();
     let texts = messages.iter().filter_map(|message| if let PromptMessage::User { text } = message { Some(text) } else { None });
     texts.flat_map(|text| marks('m', text)).find(|mark| !seen.insert(*mark))
@@ -44,7 +44,12 @@ fn doubled(messages: &[PromptMessage]) -> Option<u64> {
 
 /// Whether a prompt shows what came before the `index`-th event of an entry; of the messages right before the entry any may have
 /// come while the model was answering.
-fn is_explained(evidence: &Evidence<'_>, conversation: &Conversation, (entry, index): (&Entry, usize), prompt: &[PromptMessage]) -> bool {
+fn is_explained(
+    evidence: &Evidence<'_>,
+    conversation: &Conversation,
+    (entry, index): (&Entry, usize),
+    prompt: &[PromptMessage<'_>],
+) -> bool {
     let Some(agent) = entry.head.subject.from.agent() else { return false };
     let mut before = conversation.before(entry.ordinal());
     loop {

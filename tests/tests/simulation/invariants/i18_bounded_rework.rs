@@ -13,7 +13,7 @@ use crate::told::Evidence;
 
 pub(crate) fn check(evidence: &Evidence<'_>) -> Result<(), String> {
     let recording = evidence.recording;
-    let mut asked: BTreeMap<&ConversationId, Vec<&[PromptMessage]>> = BTreeMap::new();
+    let mut asked: BTreeMap<&ConversationId, Vec<&[PromptMessage<'_>]>> = BTreeMap::new();
     for record in &recording.records {
         if let Seen::Asked { whose, messages, is_summary: false, .. } = &record.seen {
             asked.entry(&whose.conversation).or_default().push(messages);
@@ -56,7 +56,7 @@ fn one_asks_in_an_epoch(evidence: &Evidence<'_>) -> Result<(), String> {
 }
 
 /// How often the model was asked the very same.
-fn same_prompts(prompts: &[&[PromptMessage]]) -> u64 {
+fn same_prompts(prompts: &[&[PromptMessage<'_>]]) -> u64 {
     let most = prompts.iter().map(|prompt| prompts.iter().filter(|other| *other == prompt).count()).max();
     most.unwrap_or(0) as u64
 }

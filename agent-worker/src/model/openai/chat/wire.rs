@@ -72,7 +72,7 @@ struct Function<'a> {
 
 impl<'a> Body<'a> {
     /// The body of `request` to `model`.
-    pub(in crate::model::openai) fn of(request: &'a Request, model: &'a str, endpoint: &'a Endpoint) -> Self {
+    pub(in crate::model::openai) fn of(request: &'a Request<'a>, model: &'a str, endpoint: &'a Endpoint) -> Self {
         let mut rest = Map::new();
         if let Some(choice) = fit::tool_choice(request, endpoint, allowed) {
             rest.insert("tool_choice".to_owned(), choice);
@@ -89,12 +89,12 @@ impl<'a> Body<'a> {
     }
 }
 
-fn message(message: &PromptMessage) -> Message<'_> {
+fn message<'a>(message: &'a PromptMessage<'a>) -> Message<'a> {
     match message {
         PromptMessage::System { text } => Message::System { content: text },
         PromptMessage::User { text } => Message::User { content: text },
         PromptMessage::Assistant { name, text, calls } => Message::Assistant {
-            content: Some(text.as_str()).filter(|text| !text.is_empty() || calls.is_empty()),
+            content: Some(text.as_ref()).filter(|text| !text.is_empty() || calls.is_empty()),
             name: name.as_deref().and_then(fit::name),
             tool_calls: calls.iter().map(|call| ToolCall { id: &call.id, function: fit::call(call) }).collect(),
         },
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::model::test_support::{endpoint, every_kind_of_message, request};
 
-    fn body(request: &Request, model: &str, endpoint: &Endpoint) -> Json {
+    fn body(request: &Request<'_>, model: &str, endpoint: &Endpoint) -> Json {
         serde_json::to_value(Body::of(request, model, endpoint)).unwrap()
     }
 
@@ -156,7 +156,7 @@ mod tests {
     fn what_may_be_called_of_a_list_is_named_to_who_understands_it() {
         let part =
             |allowed: &[&str]| Request { allowed: Some(allowed.iter().map(ToString::to_string).collect()), ..every_kind_of_message() };
-        let choice = |request: &Request, provider: &str| {
+        let choice = |request: &Request<'_>, provider: &str| {
             let body = body(request, "m", &Endpoint { provider: provider.into(), ..endpoint(None) });
             assert_eq!(body["tools"].as_array().unwrap().len(), 1, "the list stays as it is");
             body.get("tool_choice").cloned()

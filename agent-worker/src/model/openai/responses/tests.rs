@@ -30,7 +30,7 @@ fn try_model(base: &str, edit: impl FnOnce(&mut Endpoint)) -> Result<OpenAi, Con
     Ok(model)
 }
 
-fn hi() -> Request {
+fn hi() -> Request<'static> {
     request("triage", vec![PromptMessage::System { text: "Be kind.".into() }, PromptMessage::User { text: "hi".into() }])
 }
 

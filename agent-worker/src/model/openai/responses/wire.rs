@@ -63,9 +63,9 @@ struct Tool<'a> {
 
 impl<'a> Body<'a> {
     /// The body of `request` to `model`.
-    pub(in crate::model::openai) fn of(request: &'a Request, model: &'a str, endpoint: &'a Endpoint) -> Self {
+    pub(in crate::model::openai) fn of(request: &'a Request<'a>, model: &'a str, endpoint: &'a Endpoint) -> Self {
         let (instructions, messages) = match request.messages.split_first() {
-            Some((PromptMessage::System { text }, rest)) => (Some(text.as_str()), rest),
+            Some((PromptMessage::System { text }, rest)) => (Some(text.as_ref()), rest),
             _ => (None, request.messages.as_slice()),
         };
         let mut rest = Map::new();
@@ -84,14 +84,14 @@ impl<'a> Body<'a> {
     }
 }
 
-fn items(message: &PromptMessage) -> impl Iterator<Item = Item<'_>> {
+fn items<'a>(message: &'a PromptMessage<'a>) -> impl Iterator<Item = Item<'a>> {
     let (said, calls): (Option<Item<'_>>, &[Call]) = match message {
-        PromptMessage::System { text } => (Some(said("system", text)), &[]),
-        PromptMessage::User { text } => (Some(said("user", text)), &[]),
+        PromptMessage::System { text } => (Some(said("system", &**text)), &[]),
+        PromptMessage::User { text } => (Some(said("user", &**text)), &[]),
         PromptMessage::Assistant { text, calls, .. } if text.is_empty() => (None, calls),
         // Messages have no names here: who else speaks stands before what is said.
         PromptMessage::Assistant { name: Some(name), text, calls } => (Some(said("assistant", format!("{name}: {text}"))), calls),
-        PromptMessage::Assistant { name: None, text, calls } => (Some(said("assistant", text)), calls),
+        PromptMessage::Assistant { name: None, text, calls } => (Some(said("assistant", &**text)), calls),
         PromptMessage::Tool { call, content, .. } => (Some(Item::Typed(Typed::FunctionCallOutput { call_id: call, output: content })), &[]),
     };
     said.into_iter().chain(calls.iter().map(|call| Item::Typed(Typed::FunctionCall { call_id: &call.id, function: fit::call(call) })))
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::model::test_support::{endpoint, every_kind_of_message, request};
 
-    fn body(request: &Request, model: &str, endpoint: &Endpoint) -> Json {
+    fn body(request: &Request<'_>, model: &str, endpoint: &Endpoint) -> Json {
         serde_json::to_value(Body::of(request, model, endpoint)).unwrap()
     }
 
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_not_mentioned() {
-        let silent = PromptMessage::Assistant { name: Some("A".into()), text: String::new(), calls: vec![] };
+        let silent = PromptMessage::Assistant { name: Some("A".into()), text: "".into(), calls: vec![].into() };
         let body = body(&request("triage", vec![silent]), "m", &Endpoint { stream: false, ..endpoint(None) });
         assert_eq!(body, json!({ "model": "m", "input": [], "stream": false, "store": false }));
     }
