@@ -10,7 +10,7 @@ pub mod table;
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ use crate::args::{DevArgs, LogArgs};
 use crate::dev::system::{Config, System};
 use crate::manifest::Followed;
 use crate::running::Running;
-use crate::{connect, output, program};
+use crate::{connect, output, ports, program};
 
 /// Takes a data directory for this process alone, for as long as the file is open.
 fn alone_in(data: &Path) -> anyhow::Result<File> {
@@ -94,16 +94,11 @@ fn same_or_free(remembered: &Path) -> anyhow::Result<SocketAddr> {
     let is_free = |address: &SocketAddr| TcpListener::bind(address).is_ok();
     let address = match last.filter(is_free) {
         Some(address) => address,
-        None => free_address()?,
+        None => ports::free_address().context("no port is free")?,
     };
     // Best effort: without it the next time has another address.
     let _ = std::fs::write(remembered, address.to_string());
     Ok(address)
-}
-
-/// An address of this machine at which nobody listens now.
-pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr()).context("no port is free")
 }
 
 fn say_where(system: &System, orchestration: &OrchestrationName, data: &Path, audiences: &BTreeSet<Audience>) {

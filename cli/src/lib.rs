@@ -21,6 +21,7 @@ mod health;
 mod list;
 pub mod manifest;
 mod output;
+pub mod ports;
 pub mod prelude;
 mod program;
 mod register;

@@ -141,7 +141,7 @@ async fn drive(plan: &Plan) -> ExitCode {
         let script = sample::manifest().with_file_name("script.yaml");
         std::fs::copy(script, directory.path().join("script.yaml")).unwrap();
     }
-    let http = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).ok();
+    let http = cli::ports::free_address().ok();
     let config = Config {
         orchestration: cli::manifest::load(&manifest).unwrap().orchestration,
         manifest,

@@ -5,7 +5,6 @@ pub mod http;
 pub mod in_process;
 pub mod lab;
 pub mod nats;
-pub mod ports;
 pub mod processes;
 pub mod sample;
 pub mod service;

@@ -19,7 +19,7 @@ use cli::broker::{self, Config, Found, Fsync, StartError, Stderr};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{interval, timeout};
 
-use crate::ports::free_ports;
+use cli::ports::free_addresses;
 
 /// How many nats-servers run at once. Cargo runs test programs one after another, and the tests of one in threads.
 /// A test takes all the servers that it needs in one call: two tests that each held some and waited for more would wait
@@ -138,15 +138,15 @@ async fn leader(node: &broker::Server) -> Option<String> {
 }
 
 async fn nodes(plan: &impl AsyncFn(&[String]) -> Vec<String>) -> Result<Vec<broker::Server>, StartError> {
-    let ports = free_ports(NODES as usize);
-    let urls: Vec<String> = ports.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+    let addresses = free_addresses(NODES as usize).expect("free ports");
+    let urls: Vec<String> = addresses.iter().map(|address| format!("nats://{address}")).collect();
     let routes = plan(&urls).await;
     let mut starting = Vec::new();
     // Clients learn of no other addresses than those they were given: what lies between them and the nodes stays between.
-    for (number, (port, routes)) in ports.iter().zip(routes).enumerate() {
+    for (number, (address, routes)) in addresses.iter().zip(routes).enumerate() {
         starting.push(broker::Server::start(Config {
             name: format!("n{number}"),
-            extra: format!("cluster {{ name: baton, listen: \"127.0.0.1:{port}\", no_advertise: true, {routes} }}"),
+            extra: format!("cluster {{ name: baton, listen: \"{address}\", no_advertise: true, {routes} }}"),
             ..config().await
         }));
     }

@@ -6,11 +6,11 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cli::ports::free_address;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tests::dev::Dev;
 use tests::nats;
-use tests::ports::free_port;
 use tests::processes::{Process, command, output};
 use tests::sample::manifest;
 use tokio::process::Command;
@@ -162,7 +162,7 @@ async fn a_port_or_a_data_directory_that_cannot_be_had_is_named() {
 
 #[tokio::test]
 async fn a_broker_that_is_not_there_is_named_with_the_ways_out() {
-    let url = format!("nats://127.0.0.1:{}", free_port());
+    let url = format!("nats://{}", free_address().unwrap());
     for arguments in [
         &["run", "--orchestration", "support", "Hello"][..],
         &["list", "--orchestration", "support"],
@@ -282,7 +282,7 @@ async fn a_model_without_a_key_is_named_with_the_variable_to_set() {
 #[tokio::test]
 async fn a_model_that_does_not_answer_fails_the_conversation_visibly_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
-    let base = format!("http://127.0.0.1:{}/v1", free_port());
+    let base = format!("http://{}/v1", free_address().unwrap());
     let path = one_agent(&directory, &json!({ "provider": "openai", "name": "test", "baseUrl": base, "retries": 1 }));
     let mut dev = Dev::start(&path, directory.path()).await;
     for _ in 0..2 {

@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use cli::ports::free_address;
 use serde_json::json;
-use tests::ports::free_port;
 use tests::processes::{Process, eventually};
 use tests::tooling::Clerk;
 use tokio::process::Command;
@@ -75,7 +75,7 @@ server.run('streamable-http', host='127.0.0.1', port=int(sys.argv[1]))
 #[tokio::test]
 async fn a_server_at_an_address_gives_a_conversation_its_tools() {
     let Some(python) = python().await else { return };
-    let port = free_port();
+    let port = free_address().unwrap().port();
     let mut command = Command::new(python);
     command.args(["-c", REMOTE, &port.to_string()]).kill_on_drop(true);
     let _remote = Process::start(command);

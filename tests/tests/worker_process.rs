@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use cli::ports::free_address;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 use tests::nats;
-use tests::ports::free_port;
 use tests::processes::{Process, command, eventually, output};
 use tests::service::Service;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -147,7 +147,7 @@ async fn status(port: u16, path: &str) -> Option<u16> {
 #[tokio::test]
 async fn told_to_stop_it_takes_nothing_more_and_finishes_what_it_has() {
     let mut world = World::start().await;
-    let port = free_port();
+    let port = free_address().unwrap().port();
     let health = format!("127.0.0.1:{port}");
     let mut worker = world.worker(&["--health", &health]).await;
     assert_eq!((status(port, "/livez").await, status(port, "/readyz").await), (Some(200), Some(200)));
@@ -198,7 +198,7 @@ async fn what_it_cannot_finish_in_time_is_handed_back_and_taken_at_once() {
 #[tokio::test]
 async fn a_second_signal_ends_it_on_the_spot() {
     let mut world = World::start().await;
-    let port = free_port();
+    let port = free_address().unwrap().port();
     let mut worker = world.worker(&["--health", &format!("127.0.0.1:{port}")]).await;
     let (_run, _) = world.run().await;
     let _asked = world.service.next().await;
@@ -213,7 +213,7 @@ async fn a_second_signal_ends_it_on_the_spot() {
 #[tokio::test]
 async fn started_before_the_coordinator_it_waits_and_then_serves() {
     let mut world = World::without_coordinator().await;
-    let port = free_port();
+    let port = free_address().unwrap().port();
     let mut worker = world.starting_worker(&["--health", &format!("127.0.0.1:{port}")]).await;
     worker.line("waiting for the orchestration").await;
     assert_eq!((status(port, "/livez").await, status(port, "/readyz").await), (Some(200), Some(503)));

@@ -22,7 +22,7 @@ use super::trail::Trail;
 use super::watch::{Pids, Watch};
 use crate::broker::{self, Fsync};
 use crate::dev::system::{Config, System};
-use crate::{dev, manifest};
+use crate::{dev, manifest, ports};
 
 /// How long acknowledgements may be on their way once everything is over.
 const ACKED: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ pub(super) fn config(files: &[(&str, String)], directory: &Path, fsync: Fsync) -
         data: directory.join("data"),
         workers: 1,
         port: None,
-        http: Some(dev::free_address()?),
+        http: Some(ports::free_address().context("no port is free")?),
         fsync,
         echoes: false,
         restarts: false,

@@ -1,6 +1,6 @@
 //! A whole deployment: the broker, two coordinators, two gateways, two workers an agent, and the recorders around it.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -17,8 +17,8 @@ use super::model::Models;
 use super::orchestration::{AGENTS, NAME, manifest};
 use super::recorder::Recorder;
 use super::tools::Tools;
-use crate::ports::free_ports;
 use crate::processes::{baton, next_baton};
+use cli::ports::free_addresses;
 
 /// How a deployment is to be.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +113,7 @@ impl Deployment {
         let operator = broker.operator(None).await;
 
         // They are kept across restarts.
-        let gateways: Vec<SocketAddr> = free_ports(2).into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
+        let gateways = free_addresses(2).map_err(|error| format!("no ports are free: {error}"))?;
         let mut members = Vec::new();
         for (name, arguments) in processes(plan, &file.to_string_lossy(), &gateways) {
             let link = if plan.is_direct { Link::none(&broker.urls()) } else { Link::to(&broker.urls()).await };
