@@ -6,6 +6,7 @@ mod case;
 mod crowd;
 mod endpoint;
 mod figures;
+mod listener;
 pub mod prefix;
 pub mod process;
 pub mod report;

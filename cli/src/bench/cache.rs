@@ -54,7 +54,7 @@ async fn play(plan: &Plan, fsync: Fsync, prompt: Prompt) -> anyhow::Result<Share
     let manifest = asked_over_http(scripted.manifest().clone(), prompt, &url);
     let files = [("cache.yaml", serde_json::to_string(&manifest)?)];
     let system = System::start(case::config(&files, directory.path(), fsync)?).await?;
-    let played = async { Crowd::of(&system).await?.play(plan, 1, 0).await }.await;
+    let played = async { Crowd::of(&system).await?.play(plan, 1, 0, |_| ()).await }.await;
     system.stop().await;
     played?;
     prefix::share(&provider.calls()).context("nobody handed over")

@@ -15,6 +15,7 @@ use super::cache;
 use super::crowd::Crowd;
 use super::endpoint::Endpoint;
 use super::figures::Percentiles;
+use super::listener::Listeners;
 use super::report::{BrokerWork, Case, Compared, Growth, Ideal, Latency, Run, medians, over};
 use super::shape::{Plan, Shape};
 use super::traffic::{Deliveries, Jsz, Traffic};
@@ -83,6 +84,8 @@ struct Bench<'a> {
     workers: Vec<String>,
     /// The number of the next conversation.
     next: usize,
+    /// Who hears models speak, where they do.
+    listeners: Option<Listeners>,
 }
 
 /// What counts up by itself.
@@ -101,7 +104,9 @@ impl<'a> Bench<'a> {
         let pids = system.processes().into_iter().filter_map(|process| Some((process.name, process.pid?)));
         let (tap, raw) = (crowd.nats.tap().await?, Raw::open(system.url()).await?);
         let monitor = system.monitor_url().to_owned();
-        Ok(Self { plan, endpoint, crowd, raw, tap, monitor, pids: Pids::of(pids), workers, next: 0 })
+        let gateway = system.http().filter(|_| plan.is_told());
+        let listeners = gateway.map(|gateway| Listeners::at(&gateway)).transpose()?;
+        Ok(Self { plan, endpoint, crowd, raw, tap, monitor, pids: Pids::of(pids), workers, next: 0, listeners })
     }
 
     async fn measure(&mut self, runs: usize) -> anyhow::Result<Case> {
@@ -122,7 +127,9 @@ impl<'a> Bench<'a> {
     async fn play(&mut self, conversations: usize) -> anyhow::Result<BTreeMap<ConversationId, Vec<u64>>> {
         let first = self.next;
         self.next += conversations;
-        let numbers = self.crowd.play(self.plan, conversations, first).await?;
+        let listeners = &mut self.listeners;
+        let begun = |conversation: &ConversationId| listeners.iter_mut().for_each(|listeners| listeners.listen(conversation));
+        let numbers = self.crowd.play(self.plan, conversations, first, begun).await?;
         self.crowd.wake(numbers.keys().take(self.plan.woken)).await?;
         let mut arrivals = self.endpoint.as_ref().map(Endpoint::arrivals).unwrap_or_default();
         Ok(numbers.into_iter().filter_map(|(conversation, number)| Some((conversation, arrivals.remove(&number)?))).collect())
@@ -144,7 +151,12 @@ impl<'a> Bench<'a> {
         ensure!(trail.entries() > 0, "nothing was stored");
         let raw = self.raw(&trail).await?;
         let cost = Cost::between(&before, &after, trail.per().1);
-        Ok(self.figures(&trail, &arrivals_ns, &cost, raw.as_ref(), memory_peak_mb))
+        let run = self.figures(&trail, &arrivals_ns, &cost, raw.as_ref(), memory_peak_mb);
+        let first_words_ns = match &mut self.listeners {
+            Some(listeners) => listeners.delays_ns().await,
+            None => Vec::new(),
+        };
+        Ok(Run { first_word_us: Percentiles::of_ns(first_words_ns), ..run })
     }
 
     /// The raw loop, with as many handoffs and messages of the same size; none beside models that think.
@@ -231,6 +243,7 @@ impl<'a> Bench<'a> {
             entries_per_second: Compared::new(rate(trail.entries(), seconds), raw_rate),
             hop_us: Percentiles::of_ns(trail.hops_ns()).map(|hop| Latency::new(hop, raw_hop)),
             request_us: requests.map(|request| Latency::new(request, raw_delivery)),
+            first_word_us: None,
             answer_us: self.plan.has_person().then(|| Percentiles::of_ns(trail.answers_ns())).flatten(),
             growth: growth(trail),
             model_calls: self.ideal(trail, seconds),

@@ -39,8 +39,14 @@ impl Crowd {
         Ok(Self { client, nats })
     }
 
-    /// Plays a plan once, with conversations that are numbered from `first` on; which conversation has which number.
-    pub(super) async fn play(&self, plan: &Plan, conversations: usize, first: usize) -> anyhow::Result<BTreeMap<ConversationId, usize>> {
+    /// Plays a plan once, with conversations that are numbered from `first` on; which conversation has which number. `begun` hears of each.
+    pub(super) async fn play(
+        &self,
+        plan: &Plan,
+        conversations: usize,
+        first: usize,
+        mut begun: impl FnMut(&ConversationId),
+    ) -> anyhow::Result<BTreeMap<ConversationId, usize>> {
         let mut pauses = self.nats.pauses(self.client.orchestration()).await?;
         let start = |number: usize| {
             let opening = Opening { human: plan.has_person(), ..Opening::new("baton bench", plan.task(number)) };
@@ -52,7 +58,11 @@ impl Crowd {
         while at_rest < conversations || numbers.len() < conversations {
             let step = async {
                 tokio::select! {
-                    Some(started) = starting.next() => { let (conversation, number) = started?; numbers.insert(conversation, number); }
+                    Some(started) = starting.next() => {
+                        let (conversation, number) = started?;
+                        begun(&conversation);
+                        numbers.insert(conversation, number);
+                    }
                     Some(said) = replying.next() => { let _: client::Accepted = said?; }
                     pause = pauses.next() => {
                         let EntrySubject { conversation, class, .. } = pause.context("the broker tells nothing any more")?;

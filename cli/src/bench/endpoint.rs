@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
+use super::listener::now_ns;
+
 const TAG: (&str, &str) = ("[[bench ", "]]");
 const TRANSFER: &str = "transfer_to_";
 
@@ -35,7 +37,7 @@ pub(super) enum Answers {
 pub(super) struct Script {
     /// Before it begins.
     pub(super) delay: Duration,
-    /// Words that are said before the transfer.
+    /// Words that are said before the transfer: each is the time at which it is said.
     pub(super) words: usize,
     /// Between two of them.
     pub(super) pause: Duration,
@@ -147,7 +149,7 @@ fn words(script: Script) -> impl Stream<Item = String> {
         if !script.pause.is_zero() {
             sleep(script.pause).await;
         }
-        chunk(&json!({ "content": "word " }), None)
+        chunk(&json!({ "content": format!("{} ", now_ns()) }), None)
     })
 }
 
@@ -185,7 +187,7 @@ mod tests {
         let answer = play(Script { words: 2, ..Script::default() }, asked.to_string().as_bytes()).await;
         let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
-        assert_eq!((text.matches("word ").count(), text.matches("transfer_to_pong").count()), (2, 1), "{text}");
+        assert_eq!((text.matches(" \"}").count(), text.matches("transfer_to_pong").count()), (2, 1), "{text}");
         assert!(text.ends_with("data: [DONE]\n\n"), "{text}");
         assert_eq!(play(Script::default(), b"no json").await.status(), StatusCode::BAD_REQUEST);
     }

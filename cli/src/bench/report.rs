@@ -78,6 +78,9 @@ pub struct Run {
     /// From what a person says to what an agent answers, both entries, by the broker's clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_us: Option<Percentiles>,
+    /// From when a model said the first word of an answer to when it was at hand at a client of the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_word_us: Option<Percentiles>,
     /// How a hop late in a conversation compares with an early one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,
@@ -254,6 +257,9 @@ impl Case {
         }
         if let Some(answer) = &self.run.answer_us {
             line("said to answered", percentiles(answer));
+        }
+        if let Some(first_word) = &self.run.first_word_us {
+            line("first word to client", percentiles(first_word));
         }
         if let Some(Growth { at10_us, at500_us, ratio }) = &self.run.growth {
             line("hop 10 → hop 500", format!("{at10_us:.0} → {at500_us:.0} µs  ×{ratio:.2}"));

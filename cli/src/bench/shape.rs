@@ -12,6 +12,8 @@ use crate::dev::demo;
 
 /// Handoffs of all conversations together, where nothing else is said: enough to be even, few enough for a short run.
 const HANDOFFS: usize = 4096;
+/// What it takes at most to begin a conversation, when there are many.
+const BEGUN_AT_MOST: Duration = Duration::from_millis(4);
 /// How many of those who were parked are woken.
 const WOKEN: usize = 100;
 
@@ -31,7 +33,7 @@ pub enum Shape {
     Parked,
     /// Models that say forty words, one after the other, before they hand over.
     Streaming,
-    /// Many model calls in flight that take a second each.
+    /// Many model calls in flight: they take a second each, and longer where there are so many that it takes longer to begin them.
     Slow,
 }
 
@@ -82,18 +84,20 @@ impl Shape {
         }
     }
 
-    fn script(self) -> Option<Script> {
+    fn script(self, conversations: usize) -> Option<Script> {
         match self {
             Self::PingPong | Self::Support | Self::Long | Self::Parked => None,
             Self::Request => Some(Script::default()),
             Self::Streaming => Some(Script { words: 40, pause: Duration::from_millis(5), ..Script::default() }),
-            Self::Slow => Some(Script { delay: Duration::from_secs(1), ..Script::default() }),
+            Self::Slow => {
+                Some(Script { delay: BEGUN_AT_MOST.saturating_mul(count(conversations)).max(Duration::from_secs(1)), ..Script::default() })
+            }
         }
     }
 
     /// A load of this shape; a real endpoint plays it, where there is one.
     pub(super) fn plan(self, conversations: usize, handoffs: Option<usize>, real: Option<&str>, model: &str) -> Plan {
-        let answers = real.map_or_else(|| self.script().map(Answers::Script), |real| Some(Answers::Of(real.to_owned())));
+        let answers = real.map_or_else(|| self.script(conversations).map(Answers::Script), |real| Some(Answers::Of(real.to_owned())));
         Plan {
             shape: self,
             conversations,
@@ -121,10 +125,15 @@ impl Plan {
         matches!(self.shape, Shape::PingPong | Shape::Request | Shape::Long | Shape::Streaming | Shape::Slow)
     }
 
+    /// Whether a script's models say something word by word.
+    pub(super) const fn is_told(&self) -> bool {
+        matches!(self.answers, Some(Answers::Script(Script { words: 1.., .. })))
+    }
+
     /// What a model takes by itself before a turn can end.
     pub(super) fn thinking(&self) -> Duration {
         match &self.answers {
-            Some(Answers::Script(script)) => script.delay + script.pause * u32::try_from(script.words).unwrap_or(u32::MAX),
+            Some(Answers::Script(script)) => script.delay + script.pause * count(script.words),
             _ => Duration::ZERO,
         }
     }
@@ -220,6 +229,10 @@ impl Plan {
     }
 }
 
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use protocol::orchestration::{Model, Orchestration};
@@ -255,6 +268,7 @@ mod tests {
         assert_eq!(loaded(&plan, None).limits().handoffs_per_user_turn, 7);
         assert_eq!(Shape::PingPong.plan(1, None, None, "m").handoffs, 500);
         assert_eq!(Shape::Slow.plan(1, None, None, "m").thinking(), Duration::from_secs(1));
+        assert_eq!(Shape::Slow.plan(10_000, None, None, "m").thinking(), Duration::from_secs(40));
         assert_eq!(Shape::Streaming.plan(1, None, None, "m").thinking(), Duration::from_millis(200));
     }
 }
