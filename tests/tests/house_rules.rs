@@ -104,7 +104,7 @@ fn the_pure_core_asks_no_clock_and_no_environment() {
     let pure = ["Instant::now", "SystemTime::now", "env::var", "tokio::", "fastrand::", "Uuid::new"];
     let turn = sources("agent-worker").into_iter().filter(|(path, _)| {
         let path = path.to_string_lossy();
-        path.contains("/turn") || path.ends_with("/catalog.rs")
+        path.contains("/src/turn") || path.ends_with("/catalog.rs")
     });
     let watch = sources("coordinator").into_iter().filter(|(path, _)| {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
