@@ -26,8 +26,8 @@ use crate::tools::Filter;
 /// Nesting of a payload; what is deeper than a journal's reader goes (`protocol::wire::DEPTH_MAX`) could not be stored.
 const PAYLOAD_DEPTH_MAX: usize = 24;
 
-/// The calls that an agent's model can make.
-#[derive(Debug)]
+/// The calls that an agent's model can make: none, by default.
+#[derive(Debug, Default)]
 pub struct Catalog {
     definitions: Arc<[ToolDefinition]>,
     /// What is shown in their place where prompts begin alike.

@@ -154,8 +154,13 @@ impl Driver {
             delivered,
             *uuid::Uuid::new_v4().as_bytes(),
         );
+        let turn = turn.lacking(role.waits_for());
         let epoch = turn.epoch();
         let invoke = spans::invoke_agent(&self.described(&role, &revision), head.subject.conversation.as_str(), epoch.0);
+        if let Err(error) = role.clone().whole() {
+            tracing::warn!(conversation = %head.subject.conversation, agent = %self.agent, "put off: {error}");
+            spans::failed(&invoke, "tool", &error);
+        }
         self.run(turn, &role, hold).instrument(invoke).await
     }
 

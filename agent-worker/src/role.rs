@@ -22,9 +22,21 @@ pub(crate) struct Role {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) model: Arc<dyn Model>,
     pub(crate) tools: BTreeMap<String, Arc<dyn Tool>>,
+    /// Tools that cannot be had for now: without them it puts its work off, and does nothing else.
+    lacks: Vec<Unusable>,
 }
 
 impl Role {
+    /// What it waits for, in words for people, where it lacks anything.
+    pub(crate) fn waits_for(&self) -> Option<String> {
+        tools::away(&self.lacks)
+    }
+
+    /// The role, if it lacks nothing.
+    pub(crate) fn whole(self: Arc<Self>) -> Result<Arc<Self>, RoleError> {
+        if self.lacks.is_empty() { Ok(self) } else { Err(RoleError::Tools(self.lacks.clone())) }
+    }
+
     fn is_current(&self) -> bool {
         self.tools.values().all(|tool| tool.is_current())
     }
@@ -78,7 +90,7 @@ impl RoleError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Registry(_) => true,
-            Self::Tools(unusable) => unusable.iter().all(|tool| tool.reason.is_transient()),
+            Self::Tools(unusable) => tools::away(unusable).is_some(),
             Self::NoAgent { .. } | Self::Catalog(_) | Self::NoFilter { .. } | Self::Model(_) => false,
         }
     }
@@ -132,7 +144,8 @@ impl Roles {
         Self { orchestration, agent, means, kept: Mutex::new(Kept(VecDeque::new())) }
     }
 
-    /// The role under a revision, from the registry at first; made again where a server has other words for its tools.
+    /// The role under a revision, from the registry at first; made again where a server has other words for its tools. One that lacks
+    /// something is not kept.
     pub(crate) async fn role(&self, revision: &Revision) -> Result<Arc<Role>, RoleError> {
         let known = self.lock().get(revision);
         let orchestration = match &known {
@@ -140,14 +153,18 @@ impl Roles {
             Some(role) => (*role.orchestration).clone(),
             None => registry::definition(&*self.means.broker, &self.orchestration, revision).await?,
         };
-        let role = match (self.build(orchestration).await, known) {
-            (Ok(role), _) => Arc::new(role),
-            // Its calls may fail, one by one; that is better than an agent that is gone.
-            (Err(error), Some(known)) => {
-                tracing::warn!(agent = %self.agent, "playing on with what is known of its tools: {error}");
-                return Ok(known);
-            }
-            (Err(error), None) => return Err(error),
+        let built = self.build(orchestration).await.map(Arc::new);
+        let role = match (built, known) {
+            (Ok(role), None) if !role.lacks.is_empty() => return Ok(role),
+            (built, known) => match (built.and_then(Role::whole), known) {
+                (Ok(role), _) => role,
+                // Its calls may fail, one by one; that is better than an agent that is gone.
+                (Err(error), Some(known)) => {
+                    tracing::warn!(agent = %self.agent, "playing on with what is known of its tools: {error}");
+                    return Ok(known);
+                }
+                (Err(error), None) => return Err(error),
+            },
         };
         self.lock().put(revision, role.clone());
         Ok(role)
@@ -164,15 +181,21 @@ impl Roles {
             agent: self.agent.clone(),
             has: orchestration.agents().map(|agent| agent.name.clone()).collect(),
         })?;
-        let tools = tools::build(agent, &self.means).await.map_err(RoleError::Tools)?;
-        let catalog = Catalog::new(&orchestration, &tools::completed(agent, &tools), &BTreeMap::new())?;
+        let (tools, catalog, lacks) = match tools::build(agent, &self.means).await {
+            Ok(tools) => {
+                let catalog = Catalog::new(&orchestration, &tools::completed(agent, &tools), &BTreeMap::new())?;
+                (tools, catalog, Vec::new())
+            }
+            Err(unusable) if tools::away(&unusable).is_some() => (BTreeMap::new(), Catalog::default(), unusable),
+            Err(unusable) => return Err(RoleError::Tools(unusable)),
+        };
         let functions = &self.means.functions;
         let catalog = catalog.with_filters(self.filters(&orchestration)?);
         let (model, announcement) = model::build(&agent.player, &orchestration, functions, &*self.means.environment, &self.means.http)?;
         if let Some(announcement) = announcement {
             tracing::warn!(agent = %self.agent, "{announcement}");
         }
-        Ok(Role { orchestration: Arc::new(orchestration), catalog: Arc::new(catalog), model, tools })
+        Ok(Role { orchestration: Arc::new(orchestration), catalog: Arc::new(catalog), model, tools, lacks })
     }
 
     /// The filters of the handoffs to this agent.

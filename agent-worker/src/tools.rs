@@ -21,7 +21,7 @@ use protocol::ids::{AgentName, ConversationId, Seq};
 
 use crate::model::Model;
 
-pub use build::{Means, Reason, Unusable, build, completed};
+pub use build::{Means, Reason, Unusable, away, build, completed};
 pub use mcp::McpServers;
 
 /// One run of a tool.

@@ -12,6 +12,7 @@ mod desk;
 mod fence;
 mod give_up;
 mod outcome;
+mod put_off;
 mod resolve;
 mod transfer;
 
@@ -138,6 +139,8 @@ pub struct Turn {
     delivered: Delivered,
     /// Whether an entry of this turn is stored: whoever else was given its work item is fenced off by it.
     has_written: bool,
+    /// What its worker lacks, in words for people: until it is there, nothing can be done but to say so.
+    lacks: Option<String>,
     waiting: Waiting,
 }
 
@@ -168,8 +171,15 @@ impl Turn {
             ids: 0,
             delivered,
             has_written: false,
+            lacks: None,
             waiting: Waiting::Nothing,
         }
+    }
+
+    /// The same turn, of a worker that lacks something for now: it is put off, whatever the catalogue says.
+    #[must_use]
+    pub fn lacking(self, lacks: Option<String>) -> Self {
+        Self { lacks, ..self }
     }
 
     /// The conversation as the turn knows it.

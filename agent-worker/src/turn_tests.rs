@@ -18,6 +18,8 @@ mod fuzz;
 mod outcomes;
 #[path = "turn_tests/people.rs"]
 mod people;
+#[path = "turn_tests/put_off.rs"]
+mod put_off;
 #[path = "turn_tests/resume.rs"]
 mod resume;
 #[path = "turn_tests/shared.rs"]

@@ -20,7 +20,7 @@ use crate::held::Held;
 use crate::live::Speaker;
 use crate::model;
 use crate::presence;
-use crate::role::{Environment, RoleError, Roles};
+use crate::role::{Environment, Role, RoleError, Roles};
 use crate::tools::{Functions, McpServers, Means};
 
 /// Between two attempts at a broker that has no work to give, at most.
@@ -242,7 +242,7 @@ impl Process {
         let (mut told, mut is_late) = (String::new(), false);
         loop {
             let found = match registry::current(&*self.means.broker, orchestration).await {
-                Ok(revision) => roles.role(&revision).await,
+                Ok(revision) => roles.role(&revision).await.and_then(Role::whole),
                 Err(error) => Err(error.into()),
             };
             match found {

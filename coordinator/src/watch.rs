@@ -219,7 +219,11 @@ pub fn judge(conversation: &Conversation, proposal: &Proposal, attempts: u32) ->
         Intent::Expire(Expired::Request(id)) => fail(failure::HUMAN_TIMEOUT, request_detail(conversation, *id)),
         Intent::Expire(Expired::Turn) => {
             let secs = fixed.turn_secs.unwrap_or_default();
-            fail(failure::TURN_TIMEOUT, format!("agent {} did not finish its turn within {secs} s (limits.turnTimeout)", brief.owner))
+            let waited = conversation.deferral().map(|last| format!("; it was put off: {}", last.reason)).unwrap_or_default();
+            fail(
+                failure::TURN_TIMEOUT,
+                format!("agent {} did not finish its turn within {secs} s (limits.turnTimeout){waited}", brief.owner),
+            )
         }
         Intent::Expire(Expired::Conversation) => {
             let secs = fixed.conversation_secs.unwrap_or_default();

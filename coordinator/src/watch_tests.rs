@@ -302,6 +302,13 @@ fn a_bound_says_which_one_it_was() {
     let expire = |lines, tail, expired| judged(lines, tail, Intent::Expire(expired));
     let turn = failed(failure::TURN_TIMEOUT, "agent triage did not finish its turn within 60 s (limits.turnTimeout)");
     assert_eq!(expire(vec![opened("triage")], 1, Expired::Turn), turn);
+    let lines = vec![opened("triage"), deferred("triage", 15), taken("triage"), said()];
+    let waited =
+        failed(failure::TURN_TIMEOUT, "agent triage did not finish its turn within 60 s (limits.turnTimeout); it was put off: busy");
+    assert_eq!(expire(lines, 4, Expired::Turn), waited, "whoever waits in vain says for what");
+    let lines = vec![opened("triage"), deferred("triage", 15), transferred("triage", "refund")];
+    let refund = failed(failure::TURN_TIMEOUT, "agent refund did not finish its turn within 60 s (limits.turnTimeout)");
+    assert_eq!(expire(lines, 3, Expired::Turn), refund, "that was another turn");
     let whole = failed(CONVERSATION_TIMEOUT, "the conversation did not end within 100 s (limits.conversationTimeout)");
     assert_eq!(expire(vec![opened("triage")], 1, Expired::Conversation), whole);
     let human = failed(failure::HUMAN_TIMEOUT, "request 1.1 to role:lead was not answered within 50 s (limits.humanTimeout)");

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::brief::{Brief, Fixed, Illegal, OpenRequest, Phase, Step};
 use crate::entry::{Entry, Head, Trace, VERSION, hash};
-use crate::event::{Event, Numbered};
+use crate::event::{Deferred, Event, Numbered};
 use crate::ids::{AgentName, ConversationId, EntryId, EventId, Hash, OrchestrationName, Ordinal, ProcessId, Revision, Seq, Writer};
 use crate::next;
 use crate::subject::{Class, EntrySubject};
@@ -415,6 +415,16 @@ impl Conversation {
             }
         }
         Ok(())
+    }
+
+    /// How its turn was put off when that last happened; none where it was not, or where its model has answered since.
+    pub fn deferral(&self) -> Option<&Deferred> {
+        let turn = self.brief()?.turn;
+        let mut recent = self.events().rev().take_while(|(entry, _)| entry.ordinal() >= turn).map(|(_, (_, event))| event);
+        match recent.find(|event| matches!(event, Event::Deferred(_) | Event::Responded(_)))? {
+            Event::Deferred(deferred) => Some(deferred),
+            _ => None,
+        }
     }
 
     /// Whether calls of the owner's last response may have run, and nobody has recorded what became of them: until that

@@ -1,5 +1,5 @@
-//! MCP servers made by others as tools: the reference server for times over standard input and output, and one built with the official
-//! Python SDK over streamable HTTP.
+//! MCP servers as tools. Made by others: the reference server for times over standard input and output, and one built with the official
+//! Python SDK over streamable HTTP. And one that is away for a while.
 #![allow(clippy::print_stderr, clippy::indexing_slicing, clippy::unwrap_used, reason = "helpers of tests: a panic is how a test fails")]
 
 use std::path::{Path, PathBuf};
@@ -84,4 +84,46 @@ async fn a_server_at_an_address_gives_a_conversation_its_tools() {
     let (offered, told) = clerk.calls("shout", &json!({ "text": "hello" })).await;
     assert_eq!(offered[0]["function"]["description"], "Says it louder.");
     assert_eq!(told, "HELLO");
+}
+
+/// Begins only once there is a file.
+const AWAY: &str = r#"
+test -e "$1" || exit 1
+while read -r line; do
+  id=${line##*\"id\":}; id=${id%%[,\}]*}
+  answer() { printf '{"jsonrpc":"2.0","id":%s,"result":%s}\n' "$id" "$1"; }
+  case "$line" in
+    *'"method":"initialize"'*)
+      answer '{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"away","version":"1"}}' ;;
+    *'"method":"tools/list"'*) answer '{"tools":[{"name":"greet","description":"Greets.","inputSchema":{"type":"object"}}]}' ;;
+    *'"method":"tools/call"'*) answer '{"content":[{"type":"text","text":"Hello."}]}' ;;
+  esac
+done
+"#;
+
+/// More often than a turn may be tried: nobody takes it for poison, or hands it out again, and whoever looks sees what it waits for.
+#[tokio::test]
+async fn a_server_that_is_away_puts_work_off_and_is_waited_for() {
+    const ATTEMPTS: usize = 5;
+    let mut clerk = Clerk::with(json!({ "template": { "tools": { "greet": { "description": "Greets.", "reply": "Hello." } } } })).await;
+    let directory = tempfile::tempdir().unwrap();
+    let there = directory.path().join("there");
+    let command = ["/bin/sh", "-c", AWAY, "sh", there.to_str().unwrap()];
+    clerk.is_given(&json!({ "mcp": { "command": command, "names": ["greet"] } })).await;
+    let (mut run, id) = clerk.run().await;
+    let of_kind =
+        |events: &[serde_json::Value], kind: &str| events.iter().filter(|event| event["kind"] == kind).cloned().collect::<Vec<_>>();
+    let deferred = eventually("more deferrals than attempts", async || {
+        Some(of_kind(&clerk.events(&id).await, "deferred")).filter(|deferred| deferred.len() > ATTEMPTS)
+    });
+    let deferred = deferred.await;
+    assert!(deferred[0]["data"]["reason"].as_str().unwrap().contains("MCP server /bin/sh"), "{deferred:?}");
+
+    std::fs::write(&there, "").unwrap();
+    clerk.model.next().await.call("greet", &json!({}));
+    clerk.model.next().await.say("Done.");
+    run.line("Done.").await;
+    let events = clerk.events(&id).await;
+    assert_eq!(of_kind(&events, "redispatched"), [] as [serde_json::Value; 0], "whoever waits holds it");
+    assert_eq!(of_kind(&events, "returned")[0]["data"]["content"], "Hello.");
 }

@@ -14,7 +14,7 @@ use super::{PAYLOAD_DEPTH_MAX, depth};
 const COMPLAINTS_MAX: usize = 5;
 
 /// What an orchestration says of the end of its conversations.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Ending {
     pub(super) output: Option<Output>,
     terminate_when: Option<Condition>,

@@ -1,6 +1,6 @@
 //! From an agent's tools to tools that can be run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +63,18 @@ impl Reason {
     pub const fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
     }
+}
+
+/// The servers for which these tools cannot be had, where that is all that keeps them from being used. Only by their names in the
+/// definition: what a server says for itself, its address above all, may hold secrets.
+pub fn away(unusable: &[Unusable]) -> Option<String> {
+    let server = |tool: &Unusable| match &tool.reason {
+        Reason::Unreachable { server, .. } => Some(server.clone()),
+        Reason::NoFunction { .. } | Reason::Invalid(_) | Reason::NotOffered { .. } => None,
+    };
+    let servers: Option<BTreeSet<_>> = unusable.iter().map(server).collect();
+    let servers: Vec<_> = servers?.into_iter().map(|server| format!("the MCP server {server} cannot be reached")).collect();
+    Some(servers.join(", ")).filter(|servers| !servers.is_empty())
 }
 
 /// What tools are made with.
@@ -195,6 +207,17 @@ mod tests {
 
     fn get(url: &str) -> ToolSource {
         ToolSource::Http(HttpEndpoint { method: "GET".to_owned(), url: url.to_owned(), ..HttpEndpoint::default() })
+    }
+
+    #[test]
+    fn servers_that_are_away_are_named_once_and_without_what_they_say_for_themselves() {
+        let unusable = |tool: &str, reason| Unusable { agent: "refund".parse().unwrap(), tool: tool.to_owned(), reason };
+        let away_from =
+            |server: &str| Reason::Unreachable { server: server.to_owned(), problem: "http://x?key=secret is not there".to_owned() };
+        let mut lacks = vec![unusable("a", away_from("${B}/mcp")), unusable("b", away_from("a")), unusable("c", away_from("${B}/mcp"))];
+        assert_eq!(away(&lacks).as_deref(), Some("the MCP server ${B}/mcp cannot be reached, the MCP server a cannot be reached"));
+        lacks.push(unusable("d", Reason::NoFunction { has: Vec::new() }));
+        assert_eq!((away(&lacks), away(&[])), (None, None), "that does not mend itself");
     }
 
     #[tokio::test]

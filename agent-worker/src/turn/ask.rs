@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use journal::planted;
-use protocol::event::{Call, Deferred, Event, Responded, failure};
+use protocol::event::{Call, Event, Responded, failure};
 use protocol::history::{PromptMessage, Through, project_shared, project_through};
 use protocol::orchestration::COMPLETE_TASK;
-use protocol::subject::Class;
 
 use super::resolve::Response;
-use super::{Effect, Finish, Then, Turn, Waiting};
+use super::{Effect, Turn, Waiting};
 use crate::catalog::Judgement;
 use crate::model::ModelError;
 
@@ -81,10 +80,7 @@ impl Turn {
             let detail = format!("agent {}: {error}, longer than a turn may take ({turn_secs} s, limits.turnTimeout)", self.agent);
             return self.give_up(failure::MODEL_ERROR, detail);
         }
-        let mut events = self.fresh.clone();
-        events.push(Deferred { wait_secs: wait.as_secs(), reason: detail.clone() }.into());
-        let draft = self.draft(Class::Note, events);
-        self.append(draft, Then::Finish(Finish::GiveBack { delay: *wait, reason: detail.clone() }))
+        self.put_off(*wait, detail.clone())
     }
 
     pub(super) fn responded(&mut self, mut response: Responded) -> Effect {

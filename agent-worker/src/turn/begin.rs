@@ -98,6 +98,9 @@ impl Turn {
 
     /// Goes on where the journal says the turn stands: an open response first, without asking the model again.
     pub(super) fn resume(&mut self) -> Effect {
+        if let Some(lacks) = self.lacks.clone() {
+            return self.put_off(self.next_pause(), lacks);
+        }
         self.warn_of_hidden_edges();
         let Some((response, unseen)) = Response::reopen(&self.conversation, &self.agent, &self.offer) else { return self.ask_model() };
         self.seen = unseen;

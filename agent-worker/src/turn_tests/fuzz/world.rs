@@ -184,7 +184,8 @@ impl World {
         let count = self.deliveries.entry(item).or_default();
         *count += 1;
         let delivered = Delivered { item, count: *count, is_recounted: self.rng.u8(..10) == 0 };
-        let mut turn = self.stage.turn(agent.as_str(), delivered);
+        let lacks = self.one_in(30).then(|| "a server that is away".to_owned());
+        let mut turn = self.stage.turn(agent.as_str(), delivered).lacking(lacks);
         let offered = turn.tools().iter().map(|tool| tool.name.clone()).collect();
         self.note(&turn, What::Began { is_current: is_current && self.stage.phase() == Phase::Working, offered });
         let effect = turn.next(Input::Start);
