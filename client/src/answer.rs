@@ -5,7 +5,9 @@ use std::sync::Arc;
 use protocol::event::{CompletedBecause, DeskAction, Event, Json, Verdict};
 use protocol::ids::{ConversationId, Hash, RequestId};
 use protocol::orchestration::Orchestration;
+use tokio::time::Instant;
 
+use crate::definitions::in_time;
 use crate::write::Request;
 use crate::{Accepted, ClaimError, Client, DecideError, ReplyError, Unread, Unwritten, decide, desk};
 
@@ -113,9 +115,10 @@ impl Client {
     /// # Errors
     /// [`ReplyError`]; after [`Unknown`](crate::Unwritten::Unknown) only the same call with the same key is safe.
     pub async fn reply(&self, conversation: &ConversationId, reply: &Reply) -> Result<Accepted, ReplyError> {
+        let deadline = self.deadline();
         // A conversation keeps its revision, so what that says of an action holds whatever is written meanwhile.
         let definition = match reply.action {
-            Some(_) => Some(self.definition_of(conversation).await?),
+            Some(_) => Some(self.definition_of(conversation, deadline).await?),
             None => None,
         };
         let request = Request {
@@ -136,13 +139,13 @@ impl Client {
                 _ => false,
             },
         };
-        self.write(conversation, request).await
+        self.write(conversation, request, deadline).await
     }
 
-    async fn definition_of(&self, id: &ConversationId) -> Result<Arc<Orchestration>, ReplyError> {
-        let conversation = self.load(id).await.map_err(Unwritten::from)?.conversation;
+    async fn definition_of(&self, id: &ConversationId, deadline: Instant) -> Result<Arc<Orchestration>, ReplyError> {
+        let conversation = self.load(id, deadline).await.map_err(Unwritten::from)?.conversation;
         let revision = conversation.revision().ok_or_else(|| Unwritten::from(Unread::NotFound(id.clone())))?;
-        Ok(self.definition(revision).await?)
+        Ok(in_time(deadline, self.definition(revision)).await?)
     }
 
     /// Passes on a message that names no request.
@@ -164,7 +167,7 @@ impl Client {
             decide: |known: decide::Known<'_>| decide::decide(known, decision),
             records: |event: &Event| matches!(event, Event::Decided(decided) if decided.request == decision.request && decided.verdict == decision.verdict),
         };
-        self.write(conversation, request).await
+        self.write(conversation, request, self.deadline()).await
     }
 
     /// Takes a desk's request for somebody, or puts it back; to take it again changes nothing for them.
@@ -177,6 +180,6 @@ impl Client {
             decide: |known: decide::Known<'_>| decide::claim(known, claim),
             records: |event: &Event| matches!(event, Event::Claimed(claimed) if claimed.request == claim.request && claimed.by == claim.holder()),
         };
-        self.write(conversation, request).await
+        self.write(conversation, request, self.deadline()).await
     }
 }

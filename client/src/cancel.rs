@@ -14,7 +14,7 @@ impl Client {
     /// # Errors
     /// [`CancelError`]; twice, and after the end, are different ones.
     pub async fn cancel(&self, conversation: &ConversationId, reason: &str) -> Result<Accepted, CancelError> {
-        self.write(conversation, unkeyed(|known| decide::cancel(known, reason))).await
+        self.write(conversation, unkeyed(|known| decide::cancel(known, reason)), self.deadline()).await
     }
 
     /// Ends a conversation well, because the person has had enough of it.
@@ -22,7 +22,7 @@ impl Client {
     /// # Errors
     /// [`EndError`].
     pub async fn end(&self, conversation: &ConversationId) -> Result<Accepted, EndError> {
-        self.write(conversation, unkeyed(decide::end)).await
+        self.write(conversation, unkeyed(decide::end), self.deadline()).await
     }
 
     /// Ends a conversation badly, because the caller's own code failed and cannot go on with it.
@@ -30,7 +30,7 @@ impl Client {
     /// # Errors
     /// [`EndError`].
     pub async fn fail(&self, conversation: &ConversationId, detail: &str) -> Result<Accepted, EndError> {
-        self.write(conversation, unkeyed(|known| decide::fail(known, detail))).await
+        self.write(conversation, unkeyed(|known| decide::fail(known, detail)), self.deadline()).await
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use journal::StoreError;
 use journal::registry::{self, RegistryError};
 use protocol::ids::Revision;
 use protocol::orchestration::Orchestration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::Client;
 
@@ -66,4 +67,10 @@ impl Client {
         kept.insert(revision.clone(), Arc::clone(&definition));
         Ok(definition)
     }
+}
+
+/// What the registry gives, where it gives it in time.
+pub(crate) async fn in_time<T>(deadline: Instant, read: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
+    let late = |_| Err(StoreError::Unavailable("not in time".to_owned()).into());
+    timeout_at(deadline, read).await.unwrap_or_else(late)
 }

@@ -11,7 +11,6 @@ use protocol::ids::{AgentName, ConversationId, EventId, Seq};
 use protocol::live::Live;
 use protocol::subject;
 use protocol::wire::{DecodeError, Stored};
-use tokio::time::Instant;
 
 use crate::{Classified, Client, Followed, Follower, Recorded, Status, Unread};
 
@@ -84,10 +83,11 @@ impl Client {
         after: Option<EventId>,
         live: bool,
     ) -> Result<(Follower, Vec<Followed>), Unread> {
-        let mut loaded = self.load(conversation).await?;
+        let deadline = self.deadline();
+        let mut loaded = self.load(conversation, deadline).await?;
         // What the subscription has brought already comes no second time: a replica that lags must not hide it.
-        while let Some(seq) = self.newer(&loaded.conversation).await? {
-            loaded = self.load_up_to(conversation, seq, Instant::now() + self.patience).await?;
+        while let Some(seq) = self.newer(&loaded.conversation, deadline).await? {
+            loaded = self.load_up_to(conversation, seq, deadline).await?;
         }
         Ok(Follower::new(&loaded.conversation, loaded.time_ms, after, live))
     }
@@ -97,7 +97,7 @@ impl Client {
     /// # Errors
     /// [`Unread`].
     pub async fn catch_up(&self, conversation: &ConversationId, follower: &mut Follower, seq: Seq) -> Result<Vec<Followed>, Unread> {
-        let loaded = self.load_up_to(conversation, seq, Instant::now() + self.patience).boxed().await?;
+        let loaded = self.load_up_to(conversation, seq, self.deadline()).boxed().await?;
         Ok(follower.replace(&loaded.conversation, loaded.time_ms))
     }
 
@@ -107,7 +107,7 @@ impl Client {
             true => self.broker.listen(&subject::live_of(&self.orchestration, id), None).await?,
             false => stream::pending().boxed(),
         };
-        let loaded = self.load(id).await?;
+        let loaded = self.load(id, self.deadline()).await?;
         let (follower, shown) = Follower::new(&loaded.conversation, loaded.time_ms, after, live);
         let tail = follower.tail().seq;
         let entries = match follower.is_ended() {

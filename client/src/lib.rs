@@ -61,6 +61,7 @@ use std::time::Duration;
 
 use journal::Shared;
 use protocol::ids::{OrchestrationName, ProcessId, Writer};
+use tokio::time::Instant;
 
 pub use answer::{Claim, Claiming, Decision, Reply};
 pub use converse::{Answer, BoxError, Callbacks, ConverseError, GetError, Handle};
@@ -78,8 +79,8 @@ pub use write::Accepted;
 
 use definitions::Definitions;
 
-/// How long a write goes on asking what became of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an operation may take in all, unless something else is said.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// On whose behalf a client writes: the broker's permissions tell the two apart by their subjects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,11 +117,17 @@ impl Client {
         Self { broker, orchestration, side, process, patience: PATIENCE, definitions: Arc::default() }
     }
 
-    /// The same client, which goes on asking for so long what became of a write, and then says that it is unknown.
+    /// The same client, whose reads and writes take so long at most, however slow the broker is: then it says that the journal cannot be
+    /// read now, or, once an entry was sent, that it is unknown whether that is stored.
     #[must_use]
     pub const fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
+    }
+
+    /// By when what begins now must have come to something: every step of it is bounded by this.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.patience
     }
 
     /// The orchestration whose conversations these are.

@@ -9,6 +9,7 @@ use protocol::query::{Answer, ListQuery, Listed, Registered, ShowQuery, Shown, S
 use protocol::subject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::read::Loaded;
 use crate::{Classified, Client, Outcome, Question, Unread};
@@ -109,9 +110,10 @@ impl Client {
     /// # Errors
     /// [`Unread`].
     pub async fn inspect(&self, conversation: &ConversationId) -> Result<Inspected, Unread> {
-        let loaded = self.load(conversation).await?;
+        let deadline = self.deadline();
+        let loaded = self.load(conversation, deadline).await?;
         let outcome = loaded.conversation.events().next_back().and_then(|(_, (_, event))| Outcome::of(event));
-        Ok(Inspected { open: Question::open(&loaded.conversation), outcome, shown: self.shown(&loaded).await? })
+        Ok(Inspected { open: Question::open(&loaded.conversation), outcome, shown: self.shown(&loaded, deadline).await? })
     }
 
     async fn ask<T: DeserializeOwned>(&self, verb: &str, question: Bytes) -> Result<Option<T>, QueryError> {
@@ -125,13 +127,14 @@ impl Client {
     }
 
     async fn show_from_journal(&self, id: &ConversationId) -> Result<Shown, Unread> {
-        self.shown(&self.load(id).await?).await
+        let deadline = self.deadline();
+        self.shown(&self.load(id, deadline).await?, deadline).await
     }
 
-    async fn shown(&self, Loaded { conversation, time_ms }: &Loaded) -> Result<Shown, Unread> {
+    async fn shown(&self, Loaded { conversation, time_ms }: &Loaded, deadline: Instant) -> Result<Shown, Unread> {
         let id = conversation.id();
         let entry = conversation.last().ok_or_else(|| Unread::NotFound(id.clone()))?;
-        let opening = match self.at(id, 0).await {
+        let opening = match self.at(id, 0, deadline).await {
             Err(Unread::Damaged(_)) => None,
             opening => opening?,
         };

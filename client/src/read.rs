@@ -7,7 +7,7 @@ use protocol::brief::Phase;
 use protocol::conversation::{Conversation, FoldError, Partial};
 use protocol::ids::{ConversationId, Seq};
 use protocol::wire::Stored;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{Client, Unread};
 
@@ -23,13 +23,13 @@ pub(crate) struct Loaded {
 
 impl Client {
     /// The conversation as some replica has it now.
-    pub(crate) async fn load(&self, id: &ConversationId) -> Result<Loaded, Unread> {
-        if let Some(loaded) = self.read(id).await? {
+    pub(crate) async fn load(&self, id: &ConversationId, deadline: Instant) -> Result<Loaded, Unread> {
+        if let Some(loaded) = by(deadline, self.read(id)).await? {
             return Ok(loaded);
         }
         // Only the leader can say that there is none: to a replica that lags, a new conversation does not exist yet.
-        match self.at(id, 0).await? {
-            Some(opening) => self.load_up_to(id, opening.seq, Instant::now() + self.patience).await,
+        match self.at(id, 0, deadline).await? {
+            Some(opening) => self.load_up_to(id, opening.seq, deadline).await,
             None => Err(Unread::NotFound(id.clone())),
         }
     }
@@ -38,7 +38,7 @@ impl Client {
     pub(crate) async fn load_up_to(&self, id: &ConversationId, tail: Seq, deadline: Instant) -> Result<Loaded, Unread> {
         let mut pause = PAUSE;
         loop {
-            let behind = match self.read(id).await {
+            let behind = match by(deadline, self.read(id)).await {
                 Ok(Some(loaded)) if has_reached(&loaded.conversation, tail) => return Ok(loaded),
                 Ok(_) => "its replicas are behind".to_owned(),
                 Err(Unread::Unavailable(problem)) => problem,
@@ -54,14 +54,14 @@ impl Client {
 
     /// The sequence of the entry after this conversation's tail, if the leader has one: then what was read is old. What lies in its
     /// place and is none has been read.
-    pub(crate) async fn newer(&self, conversation: &Conversation) -> Result<Option<Seq>, Unread> {
-        let next = self.at(conversation.id(), conversation.tail().next).await?;
+    pub(crate) async fn newer(&self, conversation: &Conversation, deadline: Instant) -> Result<Option<Seq>, Unread> {
+        let next = self.at(conversation.id(), conversation.tail().next, deadline).await?;
         Ok(next.map(|stored| stored.seq).filter(|seq| *seq > conversation.tail().seq))
     }
 
     /// The entry at one ordinal, from the leader.
-    pub(crate) async fn at(&self, id: &ConversationId, ordinal: u64) -> Result<Option<Stored>, Unread> {
-        Ok(self.broker.at(&self.orchestration, id, ordinal).await.map_err(LoadError::from)?)
+    pub(crate) async fn at(&self, id: &ConversationId, ordinal: u64, deadline: Instant) -> Result<Option<Stored>, Unread> {
+        by(deadline, async { Ok(self.broker.at(&self.orchestration, id, ordinal).await.map_err(LoadError::from)?) }).await
     }
 
     async fn read(&self, id: &ConversationId) -> Result<Option<Loaded>, Unread> {
@@ -85,4 +85,9 @@ impl Client {
             None => Err(Unread::NotFound(id.clone())),
         }
     }
+}
+
+/// What a read gives, where it gives it in time.
+async fn by<T>(deadline: Instant, read: impl Future<Output = Result<T, Unread>>) -> Result<T, Unread> {
+    timeout_at(deadline, read).await.unwrap_or_else(|_| Err(Unread::Unavailable("it did not answer in time".to_owned())))
 }

@@ -13,6 +13,7 @@ use protocol::subject::Class;
 use telemetry::spans;
 use tokio::time::Instant;
 
+use crate::definitions::in_time;
 use crate::desk::complaints;
 use crate::write::{Settled, entry_id, random};
 use crate::{Client, Side, StartError, Unread, Unwritten, trace};
@@ -125,7 +126,7 @@ impl Client {
     /// # Errors
     /// [`StartError`]; after [`Unknown`](Unwritten::Unknown) only the same call with the same key is safe.
     pub async fn start(&self, opening: &Opening) -> Result<Started, StartError> {
-        let opened = opening.opened()?;
+        let (opened, deadline) = (opening.opened()?, self.deadline());
         let conversation = match &opening.key {
             Some(key) if !planted::is("unknown-is-failed") => ConversationId::of_opening(&opening.caller, key),
             _ => ConversationId::from_random(random()),
@@ -133,16 +134,16 @@ impl Client {
         let id = entry_id(&conversation, opening.key.as_deref());
         // The definition of a first opening may be gone by the time of a repeat: it is looked for first.
         if opening.key.is_some()
-            && let Some(entry) = self.opening_of(&conversation).await?
+            && let Some(entry) = self.opening_of(&conversation, deadline).await?
         {
             return repeated(&entry, conversation, id, &opened, opening);
         }
-        let orchestration = self.current().await?;
+        let orchestration = in_time(deadline, self.current()).await?;
         check_input(orchestration.input(), opened.value.as_ref())?;
-        match self.open(&orchestration, &conversation, id, opened.clone(), opening).await? {
+        match self.open(&orchestration, &conversation, id, opened.clone(), opening, deadline).await? {
             Settled::Stored(_) => Ok(Started { conversation, ordinal: 0, is_repeat: false }),
             // Somebody was faster: with the same key, most likely.
-            Settled::Fenced { .. } => match self.opening_of(&conversation).await? {
+            Settled::Fenced { .. } => match self.opening_of(&conversation, deadline).await? {
                 Some(entry) => repeated(&entry, conversation, id, &opened, opening),
                 None => Err(StartError::Foreign(conversation)),
             },
@@ -156,6 +157,7 @@ impl Client {
         entry: EntryId,
         opened: Opened,
         opening: &Opening,
+        deadline: Instant,
     ) -> Result<Settled, Unwritten> {
         let conversation = Conversation::empty(self.orchestration.clone(), id.clone());
         let class = Class::To { agent: orchestration.start().clone(), revision: orchestration.revision().clone() };
@@ -172,7 +174,7 @@ impl Client {
         };
         spans::entry(&span, &entry.to_string(), conversation.tail().epoch.0);
         let prepared = conversation.prepare_opening(draft, self.fixed(orchestration, opening))?;
-        self.append(&prepared, &span, Instant::now() + self.patience).await
+        self.append(&prepared, &span, deadline).await
     }
 
     fn fixed(&self, orchestration: &Orchestration, opening: &Opening) -> Fixed {
@@ -189,8 +191,8 @@ impl Client {
         }
     }
 
-    async fn opening_of(&self, conversation: &ConversationId) -> Result<Option<Entry>, Unwritten> {
-        let Some(stored) = self.at(conversation, 0).await? else { return Ok(None) };
+    async fn opening_of(&self, conversation: &ConversationId, deadline: Instant) -> Result<Option<Entry>, Unwritten> {
+        let Some(stored) = self.at(conversation, 0, deadline).await? else { return Ok(None) };
         let (entry, _) = Entry::decode(&stored).map_err(|error| Unread::Unreadable(error.into()))?;
         Ok(Some(entry))
     }

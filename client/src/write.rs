@@ -10,7 +10,7 @@ use protocol::event::Event;
 use protocol::ids::{ConversationId, EntryId, Ordinal, Seq};
 use protocol::subject::{self, Class};
 use telemetry::spans;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, Span};
 
 use crate::decide::{Known, Proposal};
@@ -45,16 +45,15 @@ pub(crate) enum Settled {
 }
 
 impl Client {
-    pub(crate) async fn write<E, D, R>(&self, id: &ConversationId, request: Request<'_, D, R>) -> Result<Accepted, E>
+    pub(crate) async fn write<E, D, R>(&self, id: &ConversationId, request: Request<'_, D, R>, deadline: Instant) -> Result<Accepted, E>
     where
         E: From<Unwritten>,
         D: Fn(Known<'_>) -> Result<Proposal, E>,
         R: Fn(&Event) -> bool,
     {
-        let deadline = Instant::now() + self.patience;
         let entry = entry_id(id, request.key);
         let unread = |error: Unread| E::from(Unwritten::Unread(error));
-        let mut conversation = self.load(id).await.map_err(unread)?.conversation;
+        let mut conversation = self.load(id, deadline).await.map_err(unread)?.conversation;
         loop {
             if let Some(ordinal) = conversation.find_request(entry) {
                 return repeated(&conversation, ordinal, &request).map_err(E::from);
@@ -73,7 +72,7 @@ impl Client {
                     Settled::Fenced { tail } => tail,
                 },
                 // What a replica that lags makes impossible may be possible: nobody is refused on the strength of it.
-                Err(refusal) => match self.newer(&conversation).await.map_err(unread)? {
+                Err(refusal) => match self.newer(&conversation, deadline).await.map_err(unread)? {
                     Some(seq) => seq,
                     None if planted::is("second-reply-accepted") => {
                         return Ok(Accepted { ordinal: conversation.tail().next, is_repeat: false });
@@ -127,7 +126,8 @@ impl Client {
         }
         let mut pause = RESEND;
         loop {
-            let (error, word) = match self.broker.append(prepared).instrument(span.clone()).await {
+            let append = timeout_at(deadline, self.broker.append(prepared).instrument(span.clone())).await;
+            let (error, word) = match append.unwrap_or_else(|_| Append::Unknown("the broker did not answer in time".to_owned())) {
                 Append::Appended(seq) => return Ok(Settled::Stored(seq)),
                 Append::Fenced { tail } => {
                     spans::failed(span, "fenced", "another entry was written first");

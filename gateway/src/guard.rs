@@ -17,8 +17,9 @@ use crate::origin::Origin;
 use crate::problem::Problem;
 use crate::{App, extract};
 
-/// How long a request may take until its answer begins; streams go on after that.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a request may take until its answer begins; streams go on after that. A client of the journal says sooner what it knows.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+const _: () = assert!(client::PATIENCE.as_secs() < ANSWER_TIMEOUT.as_secs());
 /// How long a body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests under way at a time, streams not counted.

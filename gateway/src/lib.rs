@@ -20,6 +20,8 @@ mod problem;
 mod said;
 mod serve;
 mod session;
+#[cfg(test)]
+mod slow_tests;
 mod view;
 
 use std::collections::BTreeMap;

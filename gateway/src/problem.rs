@@ -72,7 +72,7 @@ impl IntoResponse for Problem {
         let mut response = (status, serde_json::to_vec(&self).unwrap_or_default()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        let is_passing = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS);
+        let is_passing = matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
         if is_passing && !planted::is("comes-back-whenever") {
             headers.insert(header::RETRY_AFTER, RETRY_SECS.into());
         }
@@ -97,7 +97,7 @@ impl IntoResponses for Problems {
             (429, "Too many requests are under way: try again after Retry-After."),
             (500, "Something is wrong with the system itself."),
             (503, "The broker or coordinator is away: repeat the same request after Retry-After."),
-            (504, "It did not happen in time: repeat the same request."),
+            (504, "There was no answer in time, and it may have happened: repeat the same request, under the same key, after Retry-After."),
         ];
         let content = || ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         let response = |text: &str| ResponseBuilder::new().description(text).content("application/problem+json", content()).build();
