@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::act::{Acted, Actor};
+use crate::clock::Clock;
 use crate::declare::Declaring;
 use crate::forward::Outbox;
 use crate::input::Inputs;
@@ -61,6 +62,7 @@ pub(crate) struct Driver {
     progress: Progress,
     /// Whether this process acted when it last looked.
     acted: bool,
+    clock: Clock,
     now_ms: u64,
     ticks: u64,
     is_ticking: bool,
@@ -116,6 +118,7 @@ impl Driver {
             began: now,
             progress: Progress::Began,
             acted: false,
+            clock: Clock::default(),
             now_ms: 0,
             ticks: 0,
             is_ticking: false,
@@ -306,15 +309,14 @@ impl Driver {
         }
     }
 
-    fn ticked(&mut self, now_ms: u64) {
+    fn ticked(&mut self, broker_ms: u64) {
         self.is_ticking = false;
         self.ticks += 1;
-        // Also where it goes back: a server whose clock was ahead has led for a moment, and what begins now must not be late already.
-        self.now_ms = now_ms;
+        self.now_ms = self.clock.ticked(broker_ms, self.at());
         self.presence.ticked();
         self.ledger.expire(self.now_ms);
         if matches!(self.progress, Progress::Began) {
-            self.progress = Progress::Behind { began_ms: now_ms, quiet_at: Instant::now() + QUIET };
+            self.progress = Progress::Behind { began_ms: broker_ms, quiet_at: Instant::now() + QUIET };
         }
         self.learn();
         if let Some(definition) = self.declaring.next(self.ticks.is_multiple_of(SWEEP_TICKS)) {

@@ -659,22 +659,45 @@ async fn a_coordinator_waits_for_its_broker() {
     ready.wait_for(|ready| *ready).await.unwrap();
 }
 
-/// A server whose clock was ahead, and led for a moment: what begins after that has its whole time.
-#[tokio::test(start_paused = true)]
-async fn a_time_that_was_wrong_once_is_not_believed_for_ever() {
-    let (memory, definition) = (broker().await, definition(5));
+/// A driver that nobody runs.
+async fn idle(memory: &Memory) -> Driver {
+    let definition = definition(5);
     let actor = Arc::new(Actor::new(Arc::new(memory.client()), name(), process("k-1")));
     let learnt = Learnt { current: definition.revision().clone(), revisions: BTreeMap::new() };
     let declaring = Declaring::new(&Served::Registered(name()), None);
     let begun = Begun { ledger: Ledger::new(0), learnt, declaring };
     let config = Config::new(vec![Served::Registered(name())]);
-    let mut driver = Driver::new(actor, config, begun, tokio::sync::watch::channel(true).1);
-    let now_ms = memory.now_ms();
+    Driver::new(actor, config, begun, tokio::sync::watch::channel(true).1)
+}
+
+/// A server whose clock was ahead, and led for a moment: what begins after that has its whole time.
+#[tokio::test(start_paused = true)]
+async fn a_time_that_was_wrong_once_is_not_believed_for_ever() {
+    let memory = broker().await;
+    let (mut driver, now_ms) = (idle(&memory).await, memory.now_ms());
     driver.ticked(now_ms + 3_600_000);
     driver.ticked(now_ms + 1000);
     write(&memory, "c1", opened("triage"), &turn_of(600)).await;
     driver.take(&memory.stored(&name())[0]);
     assert_eq!(driver.watch.acts(&driver.ledger, &driver.presence, &Consumers::new(), driver.now_ms), []);
+}
+
+/// A server whose clock is ahead leads from now on: what began before that has its whole time, too.
+#[tokio::test(start_paused = true)]
+async fn a_time_that_jumps_ends_nothing_that_has_time_left() {
+    let memory = broker().await;
+    let mut driver = idle(&memory).await;
+    write(&memory, "c1", opened("triage"), &turn_of(300)).await;
+    driver.take(&memory.stored(&name())[0]);
+    driver.ticked(memory.now_ms());
+    for _ in 0..299 {
+        sleep(Duration::from_secs(1)).await;
+        driver.ticked(memory.now_ms() + 3_600_000);
+        assert_eq!(driver.watch.acts(&driver.ledger, &driver.presence, &Consumers::new(), driver.now_ms), []);
+    }
+    sleep(Duration::from_secs(2)).await;
+    driver.ticked(memory.now_ms() + 3_600_000);
+    assert_eq!(driver.watch.acts(&driver.ledger, &driver.presence, &Consumers::new(), driver.now_ms).len(), 1, "now it is late");
 }
 
 #[tokio::test(start_paused = true)]

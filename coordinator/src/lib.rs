@@ -4,6 +4,7 @@
 //! [`driver`](Coordinator) carry that out by fenced appends. Several may run: all follow, one acts ([`lease`]).
 
 pub mod checkpoint;
+pub mod clock;
 pub mod forward;
 pub mod lease;
 pub mod ledger;

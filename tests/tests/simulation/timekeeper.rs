@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use coordinator::clock::Clock;
 use coordinator::ledger::Ledger;
 use coordinator::presence::{Presence, Probe};
 use coordinator::watch::{Act, Intent, Proposal, Question, Watch, judge};
@@ -36,6 +37,7 @@ pub(crate) struct Coordinator {
     presence: Presence,
     watch: Watch,
     began: Instant,
+    clock: Clock,
     now_ms: u64,
 }
 
@@ -48,6 +50,7 @@ impl Coordinator {
             presence: Presence::new(SETTLE, HUNG_SECS),
             watch: Watch::new(u64::from(HUNG_SECS) * 1000),
             began: Instant::now(),
+            clock: Clock::default(),
             now_ms: 0,
         }
     }
@@ -85,7 +88,7 @@ impl Coordinator {
                 continue;
             };
             count += 1;
-            self.now_ms = self.now_ms.max(now_ms);
+            self.now_ms = self.clock.ticked(now_ms, self.at());
             self.presence.ticked();
             self.ledger.expire(self.now_ms);
             self.probe().await;
