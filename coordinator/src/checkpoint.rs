@@ -23,10 +23,21 @@ const DEPTH_MAX: usize = 32;
 /// The ledger's open conversations as of a sequence.
 pub type Rows = Vec<(ConversationId, Arc<Row>)>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What of a ledger is stored beside its open conversations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The last sequence it holds.
+    pub seq: Seq,
+    /// The first entry it passed over because a newer version may read it.
+    #[serde(default)]
+    pub unread: Option<Seq>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Head {
     version: u32,
-    seq: Seq,
+    #[serde(flatten)]
+    place: Place,
     chunks: u32,
 }
 
@@ -62,15 +73,15 @@ fn chunk_key(slot: u8, chunk: u32) -> String {
 pub async fn load(
     store: &(impl Store + ?Sized),
     name: &OrchestrationName,
-) -> Result<Option<(Seq, Vec<(ConversationId, Row)>)>, StoreError> {
+) -> Result<Option<(Place, Vec<(ConversationId, Row)>)>, StoreError> {
     let mut heads = Vec::new();
     for slot in 0..2 {
-        heads.extend(head(store, name, slot).await?.map(|head| (head.seq, head.chunks, slot)));
+        heads.extend(head(store, name, slot).await?.map(|head| (slot, head)));
     }
-    heads.sort_unstable();
-    while let Some((seq, chunks, slot)) = heads.pop() {
-        if let Some(rows) = rows(store, name, slot, seq, chunks).await? {
-            return Ok(Some((seq, rows)));
+    heads.sort_by_key(|(_, head)| head.place.seq);
+    while let Some((slot, Head { place, chunks, .. })) = heads.pop() {
+        if let Some(rows) = rows(store, name, slot, place.seq, chunks).await? {
+            return Ok(Some((place, rows)));
         }
         tracing::warn!(orchestration = %name, slot, "a checkpoint is not whole: it is passed over");
     }
@@ -100,20 +111,20 @@ async fn rows(
     Ok(Some(rows))
 }
 
-/// Stores the open conversations as of `seq`, in place of the older of the two checkpoints.
+/// Stores the open conversations as of a place, instead of the older of the two checkpoints.
 ///
 /// # Errors
 /// [`CheckpointError`]; the newer one then still stands.
-pub async fn store(store: &(impl Store + ?Sized), name: &OrchestrationName, seq: Seq, rows: Rows) -> Result<(), CheckpointError> {
+pub async fn store(store: &(impl Store + ?Sized), name: &OrchestrationName, place: Place, rows: Rows) -> Result<(), CheckpointError> {
     let (first, second) = (head(store, name, 0).await?, head(store, name, 1).await?);
-    let slot = u8::from(second.map(|head| head.seq) < first.map(|head| head.seq));
+    let slot = u8::from(second.map(|head| head.place.seq) < first.map(|head| head.place.seq));
     let mut chunks = 0;
     let mut rest = rows.into_iter();
-    while let Some(chunk) = next_chunk(seq, &mut rest)? {
+    while let Some(chunk) = next_chunk(place.seq, &mut rest)? {
         store.put_value(name, &chunk_key(slot, chunks), chunk, Expect::Any, None).await?;
         chunks += 1;
     }
-    let head = rmp_serde::to_vec_named(&Head { version: VERSION, seq, chunks })?;
+    let head = rmp_serde::to_vec_named(&Head { version: VERSION, place, chunks })?;
     store.put_value(name, &head_key(slot), head.into(), Expect::Any, None).await?;
     forget_chunks(store, name, slot, chunks).await?;
     Ok(())

@@ -10,6 +10,10 @@ fn name() -> OrchestrationName {
     "support".parse().unwrap()
 }
 
+fn at(seq: u64) -> Place {
+    Place { seq: Seq(seq), unread: None }
+}
+
 async fn broker() -> Memory {
     let memory = Memory::new();
     memory.provision(&Plan::new(name(), Vec::new())).await.unwrap();
@@ -38,8 +42,8 @@ async fn what_was_stored_is_loaded() {
     let broker = broker().await;
     assert_eq!(load(&broker, &name()).await.unwrap(), None);
     let ledger = ledger(1500);
-    store(&broker, &name(), ledger.seq(), ledger.open()).await.unwrap();
-    assert_eq!(load(&broker, &name()).await.unwrap(), Some((Seq(1500), plain(ledger.open()))));
+    store(&broker, &name(), ledger.place(), ledger.open()).await.unwrap();
+    assert_eq!(load(&broker, &name()).await.unwrap(), Some((ledger.place(), plain(ledger.open()))));
     let chunks = keys(&broker).await.len() - 1;
     assert!(chunks > 1, "{chunks} chunks");
     for key in keys(&broker).await {
@@ -51,8 +55,8 @@ async fn what_was_stored_is_loaded() {
 #[tokio::test]
 async fn an_empty_ledger_is_worth_storing_too() {
     let broker = broker().await;
-    store(&broker, &name(), Seq(77), Vec::new()).await.unwrap();
-    assert_eq!(load(&broker, &name()).await.unwrap(), Some((Seq(77), Vec::new())));
+    store(&broker, &name(), at(77), Vec::new()).await.unwrap();
+    assert_eq!(load(&broker, &name()).await.unwrap(), Some((at(77), Vec::new())));
 }
 
 #[tokio::test]
@@ -60,9 +64,9 @@ async fn the_newest_is_loaded_and_the_older_slot_written() {
     let broker = broker().await;
     for (round, conversations) in [1, 1500, 2, 3].into_iter().enumerate() {
         let ledger = ledger(conversations);
-        let seq = Seq(10_000 + round as u64);
-        store(&broker, &name(), seq, ledger.open()).await.unwrap();
-        assert_eq!(load(&broker, &name()).await.unwrap(), Some((seq, plain(ledger.open()))));
+        let place = at(10_000 + round as u64);
+        store(&broker, &name(), place.clone(), ledger.open()).await.unwrap();
+        assert_eq!(load(&broker, &name()).await.unwrap(), Some((place, plain(ledger.open()))));
     }
     assert_eq!(keys(&broker).await, ["checkpoint.0", "checkpoint.0.0", "checkpoint.1", "checkpoint.1.0"], "what is left over is deleted");
 }
@@ -71,12 +75,12 @@ async fn the_newest_is_loaded_and_the_older_slot_written() {
 async fn whoever_is_interrupted_leaves_the_other_slot_whole() {
     let broker = broker().await;
     let (first, second) = (ledger(1), ledger(2));
-    store(&broker, &name(), Seq(1), first.open()).await.unwrap();
-    store(&broker, &name(), Seq(2), second.open()).await.unwrap();
+    store(&broker, &name(), at(1), first.open()).await.unwrap();
+    store(&broker, &name(), at(2), second.open()).await.unwrap();
     // A third checkpoint gets no further than its first chunk.
     let chunk = next_chunk(Seq(3), &mut ledger(3).open().into_iter()).unwrap().unwrap();
     broker.put_value(&name(), "checkpoint.0.0", chunk.clone(), Expect::Any, None).await.unwrap();
-    assert_eq!(load(&broker, &name()).await.unwrap(), Some((Seq(2), plain(second.open()))));
+    assert_eq!(load(&broker, &name()).await.unwrap(), Some((at(2), plain(second.open()))));
     broker.put_value(&name(), "checkpoint.1.0", chunk, Expect::Any, None).await.unwrap();
     assert_eq!(load(&broker, &name()).await.unwrap(), None);
 }
@@ -84,11 +88,11 @@ async fn whoever_is_interrupted_leaves_the_other_slot_whole() {
 #[tokio::test]
 async fn another_version_or_garbage_counts_as_none() {
     let broker = broker().await;
-    store(&broker, &name(), Seq(1), ledger(1).open()).await.unwrap();
-    let newer = rmp_serde::to_vec_named(&Head { version: VERSION + 1, seq: Seq(9), chunks: 0 }).unwrap();
+    store(&broker, &name(), at(1), ledger(1).open()).await.unwrap();
+    let newer = rmp_serde::to_vec_named(&Head { version: VERSION + 1, place: at(9), chunks: 0 }).unwrap();
     for (slot, bytes) in [("checkpoint.1", newer), ("checkpoint.1", b"\xc1".to_vec()), ("checkpoint.1", vec![0x91; 100_000])] {
         broker.put_value(&name(), slot, bytes.clone().into(), Expect::Any, None).await.unwrap();
-        assert_eq!(load(&broker, &name()).await.unwrap().unwrap().0, Seq(1));
+        assert_eq!(load(&broker, &name()).await.unwrap().unwrap().0, at(1));
         broker.put_value(&name(), "checkpoint.0.0", bytes.into(), Expect::Any, None).await.unwrap();
         assert_eq!(load(&broker, &name()).await.unwrap(), None);
         let chunk = next_chunk(Seq(1), &mut ledger(1).open().into_iter()).unwrap().unwrap();

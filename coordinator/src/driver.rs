@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use journal::registry::RegistryError;
-use journal::{Delivery, StoreError};
+use journal::{Delivery, Plan, StoreError};
 use protocol::entry::Head;
-use protocol::ids::{ConversationId, Seq};
+use protocol::ids::{AgentName, ConversationId, Seq};
 use protocol::subject::{self, Class, gateway_of_hello};
 use protocol::wire::{DecodeError, Stored};
 use tokio::sync::watch::{Receiver, Sender};
@@ -321,8 +321,7 @@ impl Driver {
         self.learn();
         if let Some(definition) = self.declaring.next(self.ticks.is_multiple_of(SWEEP_TICKS)) {
             let agents = definition.agents().map(|agent| agent.name.clone());
-            let plan = self.config.plan(self.actor.orchestration.clone(), agents);
-            self.jobs.spawn(job::declare(self.actor.clone(), plan, definition));
+            self.jobs.spawn(job::declare(self.actor.clone(), self.plan(agents), self.ledger.seq(), definition));
         }
         if !self.may_act() {
             return;
@@ -334,7 +333,7 @@ impl Driver {
         self.act(&Consumers::new());
         if self.is_checkpoint_due() {
             (self.checkpoint.is_under_way, self.checkpoint.entries, self.checkpoint.at) = (true, 0, Instant::now());
-            self.jobs.spawn(job::store(self.actor.clone(), self.ledger.seq(), self.ledger.open()));
+            self.jobs.spawn(job::store(self.actor.clone(), self.ledger.place(), self.ledger.open()));
         }
     }
 
@@ -397,11 +396,17 @@ impl Driver {
                 }
                 Act::Ask(question) => drop(self.jobs.spawn(job::ask(self.actor.clone(), question))),
                 Act::Provision(agents) => {
-                    let plan = self.config.plan(self.actor.orchestration.clone(), agents);
-                    self.jobs.spawn(job::provision(self.actor.clone(), plan));
+                    self.jobs.spawn(job::provision(self.actor.clone(), self.plan(agents), self.ledger.seq()));
                 }
             }
         }
+    }
+
+    /// What these agents need. A consumer that is made begins where work is left that this ledger has seen, or has not.
+    fn plan(&self, agents: impl IntoIterator<Item = AgentName>) -> Plan {
+        let plan = self.config.plan(self.actor.orchestration.clone(), agents);
+        let work_from = plan.agents.iter().map(|agent| (agent.clone(), self.ledger.work_from(agent))).collect();
+        Plan { work_from, ..plan }
     }
 
     /// Begins whatever may begin now.
@@ -446,7 +451,8 @@ impl Driver {
         let is_worth_it = self.may_act() && self.ledger.seq() > self.checkpoint.seq;
         let mut finishing = pin!(async {
             while self.jobs.join_next().await.is_some() {}
-            if is_worth_it && let Done::Stored { stored: Err(error), .. } = job::store(actor, self.ledger.seq(), self.ledger.open()).await {
+            if is_worth_it && let Done::Stored { stored: Err(error), .. } = job::store(actor, self.ledger.place(), self.ledger.open()).await
+            {
                 tracing::warn!(orchestration = %self.actor.orchestration, "no checkpoint: {error}");
             }
         });

@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::*;
+use crate::checkpoint::Place;
 use crate::story::{Line, agent, approvals, asked, beat, completed, conversation, opened, prepare, process, transferred};
 use crate::{Coordinator, CoordinatorError, Served};
 
@@ -387,9 +388,33 @@ async fn the_definition_says_how_often_a_turn_is_tried() {
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_was_deleted_is_made_again() {
     let (memory, _running) = coordinated().await;
-    memory.delete_consumer(&name(), &agent("refund"));
+    for (id, is_over) in [("old", true), ("open", false)] {
+        write(&memory, id, opened("triage"), &Fixed::default()).await;
+        if is_over {
+            write(&memory, id, completed("triage"), &Fixed::default()).await;
+        }
+    }
+    for name in ["triage", "refund"] {
+        memory.delete_consumer(&self::name(), &agent(name));
+    }
     sleep(Duration::from_secs(7)).await;
-    assert!(memory.consumer_state(&name(), &agent("refund")).await.unwrap().is_some());
+    // What is over is not delivered again, and what is open is.
+    for (agent, begun, pending) in [(agent("triage"), 2, 1), (agent("refund"), 3, 0)] {
+        let state = memory.consumer_state(&name(), &agent).await.unwrap().unwrap();
+        assert_eq!((state.delivered, state.pending), (Seq(begun), pending), "{agent}");
+    }
+}
+
+/// It was restored from a backup, say: what the ledger has seen and it has lost says nothing of what it has now.
+#[tokio::test(start_paused = true)]
+async fn work_begins_with_the_oldest_item_of_a_stream_that_has_less_than_was_seen() {
+    let (memory, lost) = (broker().await, Seq(7));
+    write(&memory, "c1", opened("triage"), &Fixed::default()).await;
+    memory.delete_consumer(&name(), &agent("triage"));
+    let actor = Arc::new(Actor::new(Arc::new(memory.client()), name(), process("k-1")));
+    let plan = Plan { work_from: [(agent("triage"), Seq(2))].into(), ..Plan::new(name(), vec![agent("triage")]) };
+    job::provision(actor, plan, lost).await;
+    assert_eq!(memory.consumer_state(&name(), &agent("triage")).await.unwrap().unwrap().pending, 1);
 }
 
 /// Bytes that no version writes, wherever they belong.
@@ -626,8 +651,8 @@ async fn the_one_that_acts_stores_the_ledger_now_and_then() {
     write(&memory, "c1", opened("triage"), &Fixed::default()).await;
     sleep(Duration::from_secs(35)).await;
     running.task.abort();
-    let (seq, rows) = crate::checkpoint::load(&memory, &name()).await.unwrap().unwrap();
-    assert_eq!((seq, rows.len()), (Seq(1), 1));
+    let (place, rows) = crate::checkpoint::load(&memory, &name()).await.unwrap().unwrap();
+    assert_eq!((place.seq, rows.len()), (Seq(1), 1));
 }
 
 /// The stream lost what had not reached the disk, or was restored from an older backup: the numbers of what it lost are given to others.
@@ -635,7 +660,7 @@ async fn the_one_that_acts_stores_the_ledger_now_and_then() {
 async fn a_checkpoint_that_is_ahead_of_its_stream_hides_nothing() {
     let (memory, running) = coordinated().await;
     running.stop().await;
-    crate::checkpoint::store(&memory, &name(), Seq(100), Vec::new()).await.unwrap();
+    crate::checkpoint::store(&memory, &name(), Place { seq: Seq(100), ..Place::default() }, Vec::new()).await.unwrap();
     let _running = Running::start(&memory, "k-2", 5).ready().await;
     write(&memory, "c1", opened("triage"), &Fixed::default()).await;
     while ask::<Status>(&memory, verb::STATUS, &()).await.seq < 1 {}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use journal::registry::{self, RegistryError};
-use journal::{ConsumerState, Plan, ProvisionError, RequestError, Shared, StoreError};
+use journal::{ConsumerState, Plan, ProvisionError, Provisioned, RequestError, Shared, StoreError};
 use protocol::ids::{AgentName, ConversationId, OrchestrationName, ProcessId, Revision, Seq};
 use protocol::orchestration::Orchestration;
 use protocol::presence::{HoldsAnswer, HoldsQuestion};
@@ -14,7 +14,7 @@ use protocol::query::ForwardedRequest;
 use protocol::subject;
 
 use crate::act::{ActError, Acted, Actor};
-use crate::checkpoint::{self, CheckpointError, Rows};
+use crate::checkpoint::{self, CheckpointError, Place, Rows};
 use crate::forward;
 use crate::presence::{PROBE_TIMEOUT, Probe};
 use crate::revisions::{Known, Learnt};
@@ -129,12 +129,22 @@ pub(crate) async fn forward(actor: Arc<Actor>, gateway: ProcessId, request: Forw
     Done::Forwarded { gateway, is_there }
 }
 
-pub(crate) async fn provision(actor: Arc<Actor>, plan: Plan) -> Done {
-    match actor.broker.provision(&plan).await {
+pub(crate) async fn provision(actor: Arc<Actor>, plan: Plan, seen: Seq) -> Done {
+    match make(&actor.broker, plan.clone(), seen).await {
         Ok(provisioned) => tracing::info!(orchestration = %plan.orchestration, created = ?provisioned.created, "made what was missing"),
         Err(error) => tracing::error!(orchestration = %plan.orchestration, "{error}"),
     }
     Done::Provisioned
+}
+
+/// Makes what is missing, by a ledger that has `seen` so much. Where the stream has lost some of that, its numbers are given to others,
+/// and work begins with the oldest item there is.
+async fn make(broker: &Shared, mut plan: Plan, seen: Seq) -> Result<Provisioned, ProvisionError> {
+    let is_known = broker.last_seq(&plan.orchestration).await.is_ok_and(|last| last >= seen);
+    if !is_known {
+        plan.work_from.clear();
+    }
+    broker.provision(&plan).await
 }
 
 /// Which revision is current, and revisions that are not known yet: all of them, once anything new is among those `used`.
@@ -171,12 +181,12 @@ pub(crate) async fn registered(
 
 /// Declares a definition, once its agents have consumers. Another coordinator, with the same file, may have been faster, and
 /// yet another definition may be current since.
-pub(crate) async fn declare(actor: Arc<Actor>, plan: Plan, definition: Arc<Orchestration>) -> Done {
+pub(crate) async fn declare(actor: Arc<Actor>, plan: Plan, seen: Seq, definition: Arc<Orchestration>) -> Done {
     let declared = async {
         if registry::is_declared(&*actor.broker, &definition).await? {
             return Ok(definition.revision().clone());
         }
-        let provisioned = actor.broker.provision(&plan).await?;
+        let provisioned = make(&actor.broker, plan, seen).await?;
         let before = registry::declare(&*actor.broker, &definition).await?;
         let (orchestration, revision, created) = (&actor.orchestration, definition.revision(), provisioned.created);
         tracing::info!(%orchestration, ?before, %revision, ?created, "the definition has changed: registered");
@@ -195,7 +205,8 @@ pub(crate) async fn retire(actor: Arc<Actor>, agent: AgentName) -> Done {
     Done::Retired
 }
 
-pub(crate) async fn store(actor: Arc<Actor>, seq: Seq, rows: Rows) -> Done {
-    let stored = checkpoint::store(&*actor.broker, &actor.orchestration, seq, rows).await;
+pub(crate) async fn store(actor: Arc<Actor>, place: Place, rows: Rows) -> Done {
+    let seq = place.seq;
+    let stored = checkpoint::store(&*actor.broker, &actor.orchestration, place, rows).await;
     Done::Stored { seq, stored }
 }

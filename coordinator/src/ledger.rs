@@ -14,6 +14,8 @@ use protocol::query::Shown;
 use protocol::subject::Class;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Place;
+
 /// One conversation. Times are the broker's, in milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
@@ -156,6 +158,8 @@ pub struct Ledger {
     damaged: BTreeSet<ConversationId>,
     /// Conversations that are over, by when they ended.
     ended: BTreeSet<(u64, ConversationId)>,
+    /// The first entry that a newer version may read, of those passed over.
+    unread: Option<Seq>,
     /// How many open conversations run on each revision.
     used: BTreeMap<Revision, usize>,
     owners: BTreeSet<AgentName>,
@@ -168,9 +172,10 @@ impl Ledger {
         Self { retention_ms, ..Self::default() }
     }
 
-    /// A ledger as of `seq`, from the rows that were open then.
-    pub fn restore(retention_ms: u64, seq: Seq, rows: impl IntoIterator<Item = (ConversationId, Row)>) -> Self {
-        let mut ledger = Self::new(retention_ms);
+    /// The ledger of a checkpoint: from its place and the rows that were open then.
+    pub fn restore(retention_ms: u64, place: Place, rows: impl IntoIterator<Item = (ConversationId, Row)>) -> Self {
+        let Place { seq, unread } = place;
+        let mut ledger = Self { unread, ..Self::new(retention_ms) };
         for (id, row) in rows {
             ledger.put(id, row);
         }
@@ -205,12 +210,15 @@ impl Ledger {
             self.damaged.insert(id.clone());
             self.rows.insert(id.clone(), Arc::new(row));
         }
-        self.skip(seq);
+        self.seq = self.seq.max(seq);
     }
 
-    /// Passes over an entry that a newer version may read.
+    /// Passes over an entry that a newer version may read: it may be anything, work above all.
     pub fn skip(&mut self, seq: Seq) {
-        self.seq = self.seq.max(seq);
+        if seq > self.seq {
+            self.unread.get_or_insert(seq);
+            self.seq = seq;
+        }
     }
 
     /// Forgets conversations that ended longer ago than they are kept.
@@ -315,6 +323,18 @@ impl Ledger {
     /// Open conversations with bytes in them that no version writes.
     pub fn damaged(&self) -> impl Iterator<Item = (&ConversationId, &Row)> {
         self.damaged.iter().filter_map(|id| Some((id, self.row(id)?)))
+    }
+
+    /// What a checkpoint holds of it beside the open conversations.
+    pub const fn place(&self) -> Place {
+        Place { seq: self.seq, unread: self.unread }
+    }
+
+    /// No work item of `agent` below is still to be done. However far behind the journal this ledger is: what it has not seen
+    /// lies above what it has.
+    pub fn work_from(&self, agent: &AgentName) -> Seq {
+        let oldest = self.working.get(agent).and_then(|working| working.first()).map(|(item, _)| *item);
+        oldest.into_iter().chain(self.unread).fold(Seq(self.seq.0 + 1), Seq::min)
     }
 
     /// Conversations in which `agent` must act and whose work item lies at or below `delivered`, oldest first.

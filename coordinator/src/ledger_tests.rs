@@ -69,7 +69,7 @@ fn bytes_that_no_version_writes_are_remembered_until_an_entry_follows_them() {
     }
     assert_eq!((damaged(&story.ledger), story.ledger.seq()), (vec!["c1".to_owned()], Seq(8)), "and what was seen before is not news");
     let rows = story.ledger.open().into_iter().map(|(id, row)| (id, Row::clone(&row)));
-    assert_eq!(damaged(&Ledger::restore(60_000, Seq(8), rows)), ["c1"], "a checkpoint remembers it too");
+    assert_eq!(damaged(&Ledger::restore(60_000, story.ledger.place(), rows)), ["c1"], "a checkpoint remembers it too");
     let mut ledger = story.ledger;
     ledger.apply(Seq(9), START_MS, &story.heads[0].2);
     assert_eq!(damaged(&ledger), [""; 0]);
@@ -174,6 +174,40 @@ fn indexes_follow_the_conversation() {
 }
 
 #[test]
+fn an_agents_work_begins_with_its_oldest_open_item_or_with_what_comes_next() {
+    let from = |ledger: &Ledger| (ledger.work_from(&agent("triage")).0, ledger.work_from(&agent("refund")).0);
+    let mut story = Story::new(Fixed::default());
+    assert_eq!(from(&story.ledger), (1, 1), "whoever has seen nothing leaves nothing out");
+    for (line, expected) in [
+        (opened("triage"), (1, 2)),
+        (taken("triage"), (1, 3)),
+        (transferred("triage", "refund"), (4, 3)),
+        (said(), (5, 3)),
+        (redispatched("refund", 2), (6, 5)),
+        (asked("refund", None), (7, 7)),
+        (replied("refund", "5.0"), (8, 7)),
+        (completed("refund"), (9, 9)),
+    ] {
+        story.tell("c1", line);
+        assert_eq!(from(&story.ledger), expected);
+    }
+    for id in ["c2", "c3"] {
+        story.tell(id, opened("triage"));
+    }
+    assert_eq!(from(&story.ledger), (9, 11), "the older of two");
+    story.tell("c2", completed("triage"));
+    assert_eq!(from(&story.ledger), (10, 12));
+    // What this version cannot read may be work, and no later entry tells.
+    story.ledger.skip(Seq(11));
+    assert_eq!(from(&story.ledger), (10, 12), "it was read before");
+    story.ledger.skip(Seq(12));
+    story.ledger.skip(Seq(13));
+    assert_eq!(from(&story.ledger), (10, 12));
+    let restored = Ledger::restore(60_000, story.ledger.place(), Vec::new());
+    assert_eq!(from(&restored), (12, 12), "a checkpoint remembers it");
+}
+
+#[test]
 fn ended_conversations_stay_for_a_while() {
     let mut story = Story::new(bounded());
     story.tell("c1", opened("triage"));
@@ -223,7 +257,7 @@ proptest! {
         }
         let stored: Vec<_> = before.open().into_iter().map(|row| rmp_serde::to_vec_named(&row).unwrap()).collect();
         let rows = stored.iter().map(|bytes| rmp_serde::from_slice::<(ConversationId, Row)>(bytes).unwrap());
-        let mut restored = Ledger::restore(60_000, before.seq(), rows);
+        let mut restored = Ledger::restore(60_000, before.place(), rows);
         // Some entries come again.
         for (seq, time_ms, head) in &story.heads[cut.saturating_sub(3)..] {
             restored.apply(*seq, *time_ms, head);
@@ -247,7 +281,9 @@ proptest! {
         for name in ["triage", "refund"] {
             let found: BTreeSet<_> = ledger.delivered(&agent(name), Seq(u64::MAX)).map(|(id, _)| id.clone()).collect();
             let scanned = open.iter().filter(|(_, row)| row.brief.phase == Phase::Working && row.brief.owner == agent(name));
-            prop_assert_eq!(found, scanned.map(|(id, _)| (*id).clone()).collect());
+            prop_assert_eq!(found, scanned.clone().map(|(id, _)| (*id).clone()).collect());
+            let oldest = scanned.map(|(_, row)| row.item).min();
+            prop_assert_eq!(ledger.work_from(&agent(name)), oldest.unwrap_or(Seq(ledger.seq().0 + 1)));
         }
         let found: BTreeSet<_> = ledger.waiting_at(&process("gw-1")).map(|(id, _)| id.clone()).collect();
         prop_assert_eq!(found, open.iter().filter(|(_, row)| row.brief.phase == Phase::Waiting).map(|(id, _)| (*id).clone()).collect());

@@ -165,11 +165,11 @@ fn say(orchestration: &OrchestrationName, provisioned: &Provisioned) {
 /// From the checkpoint, unless that tells of entries that the stream has never had: a stream that lost its newest ones, or was restored
 /// from an older backup, gives their numbers to others.
 async fn restore(broker: &Shared, orchestration: &OrchestrationName, ended_kept_ms: u64) -> Result<Ledger, StoreError> {
-    let Some((seq, rows)) = checkpoint::load(&**broker, orchestration).await? else { return Ok(Ledger::new(ended_kept_ms)) };
+    let Some((place, rows)) = checkpoint::load(&**broker, orchestration).await? else { return Ok(Ledger::new(ended_kept_ms)) };
     let last = broker.last_seq(orchestration).await?;
-    if seq > last {
-        tracing::warn!(%orchestration, %seq, %last, "the checkpoint is ahead of the stream, which has lost entries: it is read from its first one");
+    if place.seq > last {
+        tracing::warn!(%orchestration, seq = %place.seq, %last, "the checkpoint is ahead of the stream, which has lost entries: it is read from its first one");
         return Ok(Ledger::new(ended_kept_ms));
     }
-    Ok(Ledger::restore(ended_kept_ms, seq, rows))
+    Ok(Ledger::restore(ended_kept_ms, place, rows))
 }

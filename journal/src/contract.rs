@@ -93,6 +93,7 @@ macro_rules! contract_tests {
             an_item_older_than_the_ack_wait_says_so,
             an_item_that_has_waited_for_a_second_says_so,
             a_consumer_made_late_begins_with_the_oldest_item,
+            a_consumer_made_anew_begins_where_its_work_does,
             a_consumer_made_anew_says_what_another_may_have_delivered,
             a_purged_item_is_not_delivered,
             without_a_consumer_there_is_no_work,

@@ -1,10 +1,11 @@
 //! Making an orchestration's streams, consumers, bucket and object store, or finding that they are as they must be.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use protocol::ids::{AgentName, OrchestrationName};
+use protocol::ids::{AgentName, OrchestrationName, Seq};
 
 /// What an orchestration needs of the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,10 @@ pub struct Plan {
     pub orchestration: OrchestrationName,
     /// One durable consumer each.
     pub agents: Vec<AgentName>,
+    /// Where a consumer that is made begins: no work item of the agent below is still to be done. Of agents that it does not name
+    /// with the oldest item there is. Numbers that the stream has not reached are waited for, and what comes before them is left out.
+    /// A consumer that is there began where it was made to, and stays as it is.
+    pub work_from: BTreeMap<AgentName, Seq>,
     /// Copies of everything: 1, or 3 or 5 on a cluster.
     pub replicas: usize,
     /// The conversations' share of the disk, in bytes; none for the account's limit.
@@ -26,7 +31,15 @@ pub struct Plan {
 impl Plan {
     /// A plan with the defaults of the design.
     pub const fn new(orchestration: OrchestrationName, agents: Vec<AgentName>) -> Self {
-        Self { orchestration, agents, replicas: 1, bytes_max: None, ack_wait: Duration::from_secs(4), ack_pending_max: 100_000 }
+        Self {
+            orchestration,
+            agents,
+            work_from: BTreeMap::new(),
+            replicas: 1,
+            bytes_max: None,
+            ack_wait: Duration::from_secs(4),
+            ack_pending_max: 100_000,
+        }
     }
 }
 
@@ -52,7 +65,7 @@ pub trait Provision: Send + Sync + fmt::Debug {
     async fn verify(&self, plan: &Plan) -> Result<Provisioned, ProvisionError>;
 
     /// Deletes an agent's consumer; whether there was one. The entries stay: provisioned again, the agent is offered every
-    /// work item from the oldest on, counted as for the first time, and its workers settle those that are long done.
+    /// work item from [`Plan::work_from`] on, counted as for the first time, and its workers settle those that are long done.
     async fn retire(&self, orchestration: &OrchestrationName, agent: &AgentName) -> Result<bool, ProvisionError>;
 }
 

@@ -330,6 +330,33 @@ pub async fn a_consumer_made_late_begins_with_the_oldest_item(broker: Shared) {
     assert_is(&take(&mut triage, 1).await, &items[1], 1);
 }
 
+/// Whoever makes it knows what was done: nothing of that comes again, and nothing that is or comes later is missing.
+pub async fn a_consumer_made_anew_begins_where_its_work_does(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let items = openings(&broker, 4).await;
+    let last = items[3].seq.0;
+    for (from, expected) in [(last - 1, &items[2..]), (last, &items[3..]), (last + 1, &[])] {
+        assert!(broker.retire(&orchestration(), &agent("triage")).await.unwrap());
+        let planned = Plan { work_from: [(agent("triage"), Seq(from))].into(), ..plan(LONG) };
+        assert_eq!(broker.provision(&planned).await.unwrap().created.len(), 1);
+        for plan in [&planned, &plan(LONG)] {
+            broker.verify(plan).await.unwrap();
+        }
+        let begun = broker.consumer_state(&orchestration(), &agent("triage")).await.unwrap().unwrap();
+        assert_eq!((begun.delivered.0, begun.pending), (from - 1, expected.len() as u64), "from {from} on");
+        let mut triage = source(&broker, "triage").await;
+        for item in expected {
+            let taken = take(&mut triage, 1).await;
+            assert_is(&taken, item, 1);
+            assert!(taken.is_recounted);
+        }
+    }
+    let mut triage = source(&broker, "triage").await;
+    let mut chat = Chat::unopened(&broker, "later");
+    let later = chat.append(chat.opening()).await;
+    assert_is(&take(&mut triage, 1).await, &later, 1);
+}
+
 /// Erased work is nobody's work.
 pub async fn a_purged_item_is_not_delivered(broker: Shared) {
     let broker = provisioned(broker, LONG).await;

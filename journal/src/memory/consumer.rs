@@ -59,15 +59,17 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub(super) fn new(agent: AgentName, ack_wait: Duration, ack_pending_max: u64, made_after: Seq) -> Self {
+    /// A consumer of the work from `from` on, made when the last entry was `made_after`.
+    pub(super) fn new(agent: AgentName, ack_wait: Duration, ack_pending_max: u64, made_after: Seq, from: Option<Seq>) -> Self {
+        let next = from.unwrap_or_default().max(Seq(1));
         Self {
             agent,
             made_after,
             ack_wait,
             ack_pending_max,
             changed: Arc::default(),
-            next: Seq(1),
-            last_delivered: Seq(0),
+            next,
+            last_delivered: Seq(next.0 - 1),
             pending: BTreeMap::new(),
             timers: BTreeSet::new(),
             again: VecDeque::new(),
@@ -136,7 +138,7 @@ impl Consumer {
 
     fn advance(&mut self, log: &Log) -> Option<Seq> {
         let found = log.work(&self.agent, self.next).next();
-        self.next = Seq(found.unwrap_or_else(|| log.last()).0 + 1);
+        self.next = self.next.max(Seq(found.unwrap_or_else(|| log.last()).0 + 1));
         found
     }
 

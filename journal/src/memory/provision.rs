@@ -67,7 +67,8 @@ impl Memory {
                 same(&what, "max_ack_pending", &consumer.ack_pending_max.min(plan.ack_pending_max), &plan.ack_pending_max)?;
             } else {
                 create(what)?;
-                let consumer = Consumer::new(agent.clone(), plan.ack_wait, plan.ack_pending_max, stream.log.last());
+                let from = plan.work_from.get(agent).copied();
+                let consumer = Consumer::new(agent.clone(), plan.ack_wait, plan.ack_pending_max, stream.log.last(), from);
                 stream.consumers.insert(agent.clone(), consumer);
             }
         }

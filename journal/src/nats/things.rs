@@ -66,6 +66,12 @@ const CONSUMER_SETTINGS: [&str; 17] = [
     "max_bytes",
 ];
 
+/// Where a consumer begins. It is as it was made for good, and the place of no matter: whoever made it knew what was done by then.
+const START: &str = "deliver_policy";
+
+/// Beginnings that leave nothing out that comes after them.
+const STARTS: [&str; 2] = ["all", "by_start_sequence"];
+
 /// Settings of a stream that may be larger; a negative number is "without limit".
 const STREAM_FLOORS: [&str; 2] = ["num_replicas", "max_msg_size"];
 
@@ -182,7 +188,10 @@ fn consumer(plan: &Plan, agent: &AgentName) -> Consumer {
         durable_name: Some(subject::consumer(agent)),
         name: Some(subject::consumer(agent)),
         description: Some(format!("Work items of {agent}")),
-        deliver_policy: DeliverPolicy::All,
+        deliver_policy: match plan.work_from.get(agent) {
+            Some(from) if from.0 > 1 => DeliverPolicy::ByStartSequence { start_sequence: from.0 },
+            Some(_) | None => DeliverPolicy::All,
+        },
         ack_policy: AckPolicy::Explicit,
         ack_wait: plan.ack_wait,
         max_deliver: -1,
@@ -260,7 +269,7 @@ impl Thing {
         let pair = |setting: &str| (found.get(setting), self.config.get(setting));
         let differs = |setting: &&&str| {
             let (found, expected) = pair(setting);
-            !is_equal(found, expected)
+            !is_equal(found, expected) && !(**setting == START && is_start(found))
         };
         let is_below = |setting: &&&str| {
             let (found, expected) = pair(setting);
@@ -297,6 +306,10 @@ fn is_equal(found: Option<&Json>, expected: Option<&Json>) -> bool {
     found == expected || (is_off(found) && is_off(expected))
 }
 
+fn is_start(value: Option<&Json>) -> bool {
+    value.and_then(Json::as_str).is_some_and(|policy| STARTS.contains(&policy))
+}
+
 fn is_off(value: Option<&Json>) -> bool {
     value.is_none_or(|value| [json!(null), json!(false), json!(""), json!(0), json!([])].contains(value))
 }
@@ -325,6 +338,8 @@ fn shown(setting: &str, value: Option<&Json>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use protocol::ids::Seq;
+
     use super::*;
 
     fn plan() -> Plan {
@@ -372,6 +387,23 @@ mod tests {
         }
         let clock = Thing::stream("stream", &tick(&plan)).unwrap();
         assert_eq!(clock.difference(&clock.config), None);
+    }
+
+    #[test]
+    fn a_consumer_may_have_begun_anywhere_but_with_what_comes_next() {
+        let (mut plan, triage) = (plan(), "refund".parse::<AgentName>().unwrap());
+        let begun_first = Thing::consumer(&plan, &triage).unwrap();
+        plan.work_from.insert(triage.clone(), Seq(7));
+        let begun_later = Thing::consumer(&plan, &triage).unwrap();
+        assert_eq!((&begun_later.config[START], &begun_later.config["opt_start_seq"]), (&json!("by_start_sequence"), &json!(7)));
+        for (thing, found) in [(&begun_first, &begun_later), (&begun_later, &begun_first), (&begun_later, &begun_later)] {
+            assert_eq!(thing.difference(&found.config), None);
+        }
+        for policy in ["new", "last", "last_per_subject", "by_start_time"] {
+            let mut found = begun_first.config.clone();
+            found[START] = json!(policy);
+            assert!(matches!(begun_later.difference(&found), Some(ProvisionError::Differs { setting: START, .. })), "{policy}");
+        }
     }
 
     #[test]
