@@ -74,6 +74,8 @@ pub enum Command {
     List(ListArgs),
     /// Call a conversation off.
     Cancel(CancelArgs),
+    /// Erase a conversation that has ended, for good.
+    Erase(EraseArgs),
     /// Make a manifest the current revision: new conversations begin on it, running ones go on as they began.
     Register(RegisterArgs),
     /// List the revisions, and how many open conversations run on each.
@@ -434,6 +436,23 @@ pub struct CancelArgs {
     /// Which orchestration.
     #[command(flatten)]
     pub target: TargetArgs,
+}
+
+/// See [`Command::Erase`].
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Nothing brings it back. docs/operations.md says what is erased, and what other systems may have kept.")]
+pub struct EraseArgs {
+    /// The conversation.
+    pub conversation: ConversationId,
+    /// Call it off first, where it is open.
+    #[arg(long)]
+    pub cancel: bool,
+    /// Which orchestration.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// The process that this login is permitted to be, whose name its inboxes have; by default a name of its own.
+    #[arg(long, env = "BATON_PROCESS")]
+    pub process: Option<ProcessId>,
 }
 
 /// See [`Command::Register`].

@@ -15,6 +15,7 @@ mod coordinator;
 mod desk;
 pub mod dev;
 mod doctor;
+mod erase;
 mod gateway;
 mod graph;
 mod health;
@@ -83,6 +84,7 @@ async fn run(args: Args, functions: Functions, output: Output) -> anyhow::Result
         Command::Show(args) => show::command(args, output).await,
         Command::List(args) => list::command(args, output).await,
         Command::Cancel(args) => cancel::command(args, output).await,
+        Command::Erase(args) => erase::command(args, output).await,
         Command::Register(args) => register::command(args, output).await,
         Command::Revisions(args) => revisions::command(args, output).await,
         Command::Doctor(args) => doctor::command(args, output).await,

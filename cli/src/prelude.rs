@@ -28,7 +28,7 @@ pub use protocol::event::{Audience, Call, Effect, RequestKind, Responded, Verdic
 pub use protocol::history::PromptMessage;
 pub use protocol::manifest::{
     AutonomousSpec, Checked, CodeToolSpec, DeskSpec, HandoffSpec, HttpSpec, HumanSpec, LimitsSpec, McpSpec, ModelSpec, NatsSpec,
-    OpenapiSpec, RemoteSpec, Seconds, TemplateSpec, ToolsetSpec,
+    OpenapiSpec, RemoteSpec, RetentionSpec, Seconds, TemplateSpec, ToolsetSpec,
 };
 pub use protocol::orchestration::Orchestration;
 

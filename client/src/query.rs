@@ -117,8 +117,17 @@ impl Client {
     }
 
     async fn ask<T: DeserializeOwned>(&self, verb: &str, question: Bytes) -> Result<Option<T>, QueryError> {
-        let subject = subject::coordinator(&self.orchestration, verb);
-        let answer = self.broker.ask(&subject, question, ANSWER_TIMEOUT).await?;
+        self.ask_at(&subject::coordinator(&self.orchestration, verb), question, ANSWER_TIMEOUT).await
+    }
+
+    /// An answer, or that there is no such conversation.
+    pub(crate) async fn ask_at<T: DeserializeOwned>(
+        &self,
+        subject: &str,
+        question: Bytes,
+        timeout: Duration,
+    ) -> Result<Option<T>, QueryError> {
+        let answer = self.broker.ask(subject, question, timeout).await?;
         match serde_json::from_slice(&answer).map_err(|error| misunderstood(&error))? {
             Answer::Ok(answer) => Ok(Some(answer)),
             Answer::NotFound => Ok(None),
@@ -154,7 +163,7 @@ impl Client {
     }
 }
 
-fn json(question: &impl Serialize) -> Result<Bytes, QueryError> {
+pub(crate) fn json(question: &impl Serialize) -> Result<Bytes, QueryError> {
     serde_json::to_vec(question).map(Bytes::from).map_err(|error| misunderstood(&error))
 }
 

@@ -10,7 +10,7 @@ use journal::{Append, LoadError, Refusal, Shared, StoreError, load};
 use protocol::conversation::{Conversation, Draft, PrepareError};
 use protocol::entry::Trace;
 use protocol::event::Event;
-use protocol::ids::{EntryId, OrchestrationName, ProcessId, Revision, Writer};
+use protocol::ids::{AgentName, EntryId, OrchestrationName, ProcessId, Revision, Seq, Writer};
 use protocol::orchestration::Limits;
 use protocol::subject::{self, Class};
 use telemetry::context::{self, TraceContext};
@@ -45,14 +45,16 @@ pub(crate) enum Acted {
 pub(crate) enum ActError {
     #[error(transparent)]
     Load(#[from] LoadError),
-    #[error("the definition cannot be had: {0}")]
-    Registry(#[from] StoreError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error(transparent)]
     Prepare(#[from] PrepareError),
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error("it is unknown whether the entry is stored: {0}")]
     Unknown(String),
+    #[error("the conversation cannot be read as it is now: {0}")]
+    Unsettled(&'static str),
 }
 
 impl Actor {
@@ -79,8 +81,26 @@ impl Actor {
     }
 
     async fn append(&self, conversation: &Conversation, proposal: &Proposal, class: Class, event: Event) -> Result<Acted, ActError> {
-        let Some(last) = conversation.last() else { return Ok(Acted::Moved) };
         let kind = event.kind().to_owned();
+        let Some((_, owner)) = self.write(conversation, class, event).await? else { return Ok(Acted::Moved) };
+        let reason = match &proposal.intent {
+            Intent::Redispatch { reason } => reason.as_str(),
+            Intent::Expire(_) => "time is up",
+            Intent::Contain => "something in it cannot be read",
+        };
+        tracing::warn!(orchestration = %self.orchestration, conversation = %conversation.id(), agent = %owner, reason, "{kind}");
+        Ok(Acted::Done)
+    }
+
+    /// Appends an event behind the tail of what was read, and tells its owner; the entry's sequence and the owner, or nothing where somebody
+    /// was faster.
+    pub(crate) async fn write(
+        &self,
+        conversation: &Conversation,
+        class: Class,
+        event: Event,
+    ) -> Result<Option<(Seq, AgentName)>, ActError> {
+        let Some(last) = conversation.last() else { return Ok(None) };
         let here = context::current().map(|here| Trace { parent: here.traceparent, state: here.tracestate });
         let draft = Draft {
             class,
@@ -94,24 +114,18 @@ impl Actor {
         let prepared = conversation.prepare(draft)?;
         spans::entry(&tracing::Span::current(), &prepared.id().to_string(), conversation.tail().epoch.0);
         let mut sends = 1;
-        loop {
+        let seq = loop {
             match self.broker.append(&prepared).await {
-                Append::Appended(_) => break,
-                Append::Fenced { .. } | Append::Gone => return Ok(Acted::Moved),
+                Append::Appended(seq) => break seq,
+                Append::Fenced { .. } | Append::Gone => return Ok(None),
                 Append::Refused(refusal) => return Err(refusal.into()),
                 Append::Unknown(problem) if sends == SENDS_MAX => return Err(ActError::Unknown(problem)),
                 Append::Unknown(_) => sends += 1,
             }
-        }
+        };
         let owner = &last.head.brief.owner;
         self.broker.say(&subject::moved(&self.orchestration, owner, conversation.id()), Bytes::new()).await;
-        let reason = match &proposal.intent {
-            Intent::Redispatch { reason } => reason.as_str(),
-            Intent::Expire(_) => "time is up",
-            Intent::Contain => "something in it cannot be read",
-        };
-        tracing::warn!(orchestration = %self.orchestration, conversation = %conversation.id(), agent = %owner, reason, "{kind}");
-        Ok(Acted::Done)
+        Ok(Some((seq, owner.clone())))
     }
 
     /// How often a turn of this conversation may be tried: its own revision says so, and the default where nobody can tell.

@@ -23,22 +23,30 @@ const DEPTH_MAX: usize = 32;
 /// The ledger's open conversations as of a sequence.
 pub type Rows = Vec<(ConversationId, Arc<Row>)>;
 
-/// What of a ledger is stored beside its open conversations.
+/// How far a coordinator had come: what is stored beside the open conversations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Place {
-    /// The last sequence it holds.
+    /// The last sequence that its ledger held.
     pub seq: Seq,
     /// The first entry it passed over because a newer version may read it.
-    #[serde(default)]
     pub unread: Option<Seq>,
+    /// The newest end.
+    pub ended: Seq,
+    /// The newest tombstone of an erased conversation.
+    pub erased: Seq,
+    /// Tombstones of conversations that may not have been purged yet.
+    pub unpurged: Vec<(Seq, ConversationId)>,
+    /// Up to where what has ended and what was erased has been cleared away.
+    pub cleared: (Seq, Seq),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Head {
     version: u32,
+    chunks: u32,
     #[serde(flatten)]
     place: Place,
-    chunks: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

@@ -11,7 +11,7 @@ fn name() -> OrchestrationName {
 }
 
 fn at(seq: u64) -> Place {
-    Place { seq: Seq(seq), unread: None }
+    Place { seq: Seq(seq), ..Place::default() }
 }
 
 async fn broker() -> Memory {

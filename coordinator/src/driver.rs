@@ -1,7 +1,7 @@
 //! Moves what comes in to the pure parts, and carries out what they say. It waits for nothing but its inputs: whatever
 //! takes time is a job, and comes back as one more input.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use journal::registry::RegistryError;
 use journal::{Delivery, Plan, StoreError};
 use protocol::entry::Head;
 use protocol::ids::{AgentName, ConversationId, Seq};
+use protocol::query::verb;
 use protocol::subject::{self, Class, gateway_of_hello};
 use protocol::wire::{DecodeError, Stored};
 use tokio::sync::watch::{Receiver, Sender};
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Config;
 use crate::act::{Acted, Actor};
+use crate::checkpoint::Place;
+use crate::clear;
 use crate::clock::Clock;
 use crate::declare::Declaring;
 use crate::forward::Outbox;
@@ -28,6 +31,7 @@ use crate::job::{self, Consumers, Done};
 use crate::ledger::Ledger;
 use crate::presence::Presence;
 use crate::query::View;
+use crate::retention::Retention;
 use crate::revisions::{Change, Learnt, Revisions};
 use crate::start::Begun;
 use crate::watch::{Act, Proposal, Watch};
@@ -43,6 +47,12 @@ const REST: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_millis(500);
 /// How much longer others may take to be back after their longest pause between two attempts.
 const SETTLE: Duration = Duration::from_secs(2);
+/// After so long whoever erased a conversation has purged it, or never will.
+const PURGE_MS: u64 = 2000;
+/// Ticks after which whoever acts has done it, where this process has not acted since it began.
+const LEFT_TICKS: u64 = 600;
+/// Purges under way at once.
+const PURGING_MAX: usize = 16;
 /// How long what is under way may take once the coordinator is told to stop.
 const FINISH: Duration = Duration::from_secs(5);
 
@@ -73,6 +83,9 @@ pub(crate) struct Driver {
     busy: BTreeMap<ConversationId, Option<Instant>>,
     acting: usize,
     checkpoint: Checkpoint,
+    retention: Retention,
+    /// Tombstones whose conversations are being purged.
+    purging: BTreeSet<Seq>,
 }
 
 /// How far the ledger has come.
@@ -99,7 +112,7 @@ struct Checkpoint {
 
 impl Driver {
     pub(crate) fn new(actor: Arc<Actor>, config: Config, begun: Begun, leads: Receiver<bool>) -> Self {
-        let Begun { ledger, learnt, declaring } = begun;
+        let Begun { ledger, retention, learnt, declaring } = begun;
         // Whoever is silent for twice the ack wait has lost its work items to somebody else.
         let hung = config.ack_wait * 2;
         let hung_ticks = u32::try_from(hung.as_secs().max(1)).unwrap_or(u32::MAX);
@@ -128,6 +141,8 @@ impl Driver {
             busy: BTreeMap::new(),
             acting: 0,
             checkpoint: Checkpoint { seq, entries: 0, at: now, is_under_way: false },
+            retention,
+            purging: BTreeSet::new(),
         }
     }
 
@@ -143,7 +158,7 @@ impl Driver {
                 Some(entries) = inputs.entries.next() => entries.iter().for_each(|stored| self.take(stored)),
                 Some(beat) = inputs.beats.next() => self.hear(&beat),
                 Some(hello) = inputs.hellos.next() => self.greet(&hello),
-                Some((verb, question)) = inputs.queries.next() => self.answer(verb, &question).await,
+                Some((verb, question)) = inputs.queries.next() => self.answer(verb, question).await,
                 Some(done) = self.jobs.join_next() => self.done(done?),
                 () = inputs.link.reconnected() => self.presence.reconnected(self.at()),
                 Ok(()) = self.leads.changed() => {}
@@ -227,7 +242,11 @@ impl Driver {
         }
     }
 
-    async fn answer(&self, verb: &str, question: &Delivery) {
+    async fn answer(&mut self, verb: &str, question: Delivery) {
+        if verb == verb::ERASE {
+            self.jobs.spawn(clear::erase(self.actor.clone(), question));
+            return;
+        }
         let view = View {
             ledger: &self.ledger,
             revisions: &self.revisions,
@@ -298,7 +317,18 @@ impl Driver {
                 }
             }
             Done::Forwarded { gateway, is_there } => self.outbox.sent(&gateway, is_there, self.at()),
-            Done::Provisioned | Done::Retired => {}
+            Done::Cleared(look, looked) => {
+                self.retention.looked(&look, looked, self.now_ms);
+                self.clear();
+            }
+            Done::Purged { tombstone, purged } => {
+                self.purging.remove(&tombstone);
+                match purged {
+                    Ok(()) => self.ledger.purged(tombstone),
+                    Err(error) => tracing::warn!(orchestration = %self.actor.orchestration, "what was erased is not purged yet: {error}"),
+                }
+            }
+            Done::Provisioned | Done::Retired | Done::Erased => {}
             Done::Stored { seq, stored } => {
                 self.checkpoint.is_under_way = false;
                 match stored {
@@ -324,8 +354,12 @@ impl Driver {
             self.jobs.spawn(job::declare(self.actor.clone(), self.plan(agents), self.ledger.seq(), definition));
         }
         if !self.may_act() {
+            if self.ticks >= LEFT_TICKS {
+                self.ledger.leave_unpurged(self.now_ms.saturating_sub(LEFT_TICKS * 1000));
+            }
             return;
         }
+        self.clear();
         if self.ticks.is_multiple_of(SWEEP_TICKS) {
             let agents = self.revisions.watched(&self.ledger).into_iter().collect();
             self.jobs.spawn(job::look(self.actor.clone(), agents));
@@ -333,8 +367,27 @@ impl Driver {
         self.act(&Consumers::new());
         if self.is_checkpoint_due() {
             (self.checkpoint.is_under_way, self.checkpoint.entries, self.checkpoint.at) = (true, 0, Instant::now());
-            self.jobs.spawn(job::store(self.actor.clone(), self.ledger.place(), self.ledger.open()));
+            self.jobs.spawn(job::store(self.actor.clone(), self.place(), self.ledger.open()));
         }
+    }
+
+    /// Clears away what has had its time, and purges what whoever erased it may not have.
+    fn clear(&mut self) {
+        if !self.may_act() {
+            return;
+        }
+        for look in self.retention.looks(self.ledger.newest(), self.revisions.retention(), self.now_ms) {
+            self.jobs.spawn(clear::clear(self.actor.clone(), look));
+        }
+        for (tombstone, id) in self.ledger.unpurged(self.now_ms.saturating_sub(PURGE_MS)) {
+            if self.purging.len() < PURGING_MAX && self.purging.insert(tombstone) {
+                self.jobs.spawn(clear::purge(self.actor.clone(), tombstone, id.clone()));
+            }
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place { cleared: self.retention.places(), ..self.ledger.place() }
     }
 
     /// A checkpoint costs as much as there are open conversations: it waits until a quarter as many entries have come, so
@@ -451,8 +504,7 @@ impl Driver {
         let is_worth_it = self.may_act() && self.ledger.seq() > self.checkpoint.seq;
         let mut finishing = pin!(async {
             while self.jobs.join_next().await.is_some() {}
-            if is_worth_it && let Done::Stored { stored: Err(error), .. } = job::store(actor, self.ledger.place(), self.ledger.open()).await
-            {
+            if is_worth_it && let Done::Stored { stored: Err(error), .. } = job::store(actor, self.place(), self.ledger.open()).await {
                 tracing::warn!(orchestration = %self.actor.orchestration, "no checkpoint: {error}");
             }
         });

@@ -12,10 +12,10 @@ use protocol::builder::AgentDef;
 use protocol::conversation::Conversation;
 use protocol::event::{Event, failure};
 use protocol::ids::OrchestrationName;
-use protocol::manifest::{LimitsSpec, ModelSpec};
+use protocol::manifest::{LimitsSpec, ModelSpec, RetentionSpec, Seconds};
 use protocol::orchestration::Orchestration;
 use protocol::presence::{Holding, HoldsAnswer, HoldsQuestion};
-use protocol::query::{Answer, ForwardedRequest, ListQuery, Listed, Registered, ShowQuery, Shown, Status, verb};
+use protocol::query::{Answer, EraseWish, Erasure, ForwardedRequest, ListQuery, Listed, Registered, ShowQuery, Shown, Status};
 use protocol::subject;
 use protocol::wire::{Headers, Message};
 use tokio::task::JoinHandle;
@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::checkpoint::Place;
-use crate::story::{Line, agent, approvals, asked, beat, completed, conversation, opened, prepare, process, transferred};
+use crate::story::{Line, agent, approvals, asked, beat, completed, conversation, erased, opened, prepare, process, transferred};
 use crate::{Coordinator, CoordinatorError, Served};
 
 fn name() -> OrchestrationName {
@@ -417,6 +417,137 @@ async fn work_begins_with_the_oldest_item_of_a_stream_that_has_less_than_was_see
     assert_eq!(memory.consumer_state(&name(), &agent("triage")).await.unwrap().unwrap().pending, 1);
 }
 
+/// The definition, by which what is over is kept for so many seconds, and tombstones for so many.
+fn keeping(ended_secs: Option<u64>, erased_secs: u64) -> Config {
+    let triage = AgentDef::new("triage").description("Triages.");
+    let retention = RetentionSpec { ended: ended_secs.map(Seconds), erased: Some(Seconds(erased_secs)) };
+    let builder = Orchestration::builder("support").model("default", ModelSpec::openai("gpt-5-mini")).agent(&triage);
+    let definition = builder.start_with(&triage).retention(retention).build().unwrap().orchestration;
+    Config::new(vec![Served::Definition(Box::new(definition))])
+}
+
+/// What is left of a conversation: the kinds of its entries.
+fn left(memory: &Memory, id: &str) -> Vec<String> {
+    let of_it = memory.stored(&name()).into_iter().map(|stored| Head::decode(&stored.subject, &stored.headers).unwrap());
+    of_it.filter(|head| head.subject.conversation == conversation(id)).map(|head| head.kind).collect()
+}
+
+async fn finish(memory: &Memory, id: &str) {
+    write(memory, id, opened("triage"), &Fixed::default()).await;
+    write(memory, id, completed("triage"), &Fixed::default()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_over_is_kept_for_its_time_then_erased_and_later_forgotten() {
+    let memory = broker().await;
+    finish(&memory, "before").await;
+    let _running = Running::start_with(&memory, "k-1", keeping(Some(100), 50)).ready().await;
+    sleep(Duration::from_secs(60)).await;
+    finish(&memory, "later").await;
+    write(&memory, "open", opened("triage"), &Fixed::default()).await;
+    let kinds = |id| left(&memory, id);
+    sleep(Duration::from_secs(36)).await;
+    assert_eq!((kinds("before"), kinds("later")), (vec!["opened".to_owned(), "completed".to_owned()], kinds("before")));
+    sleep(Duration::from_secs(8)).await;
+    assert_eq!((kinds("before"), kinds("later").len()), (vec!["erased".to_owned()], 2));
+    sleep(Duration::from_secs(44)).await;
+    assert_eq!((kinds("before").len(), kinds("later").len()), (1, 2), "its key is remembered for a while");
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!((kinds("before").len(), kinds("later").len()), (0, 2));
+    sleep(Duration::from_secs(1000)).await;
+    assert_eq!((kinds("later").len(), kinds("open"), memory.stored(&name()).len()), (0, vec!["opened".to_owned()], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_erased_that_nobody_said_is_to_be() {
+    let (memory, _running) = coordinated().await;
+    finish(&memory, "c1").await;
+    sleep(Duration::from_hours(48)).await;
+    assert_eq!(left(&memory, "c1"), ["opened", "completed"]);
+}
+
+async fn wish(memory: &Memory, id: &str, cancel: bool) -> Answer<Erasure> {
+    let wish = serde_json::to_vec(&EraseWish { conversation: conversation(id), cancel }).unwrap();
+    let answer = memory.ask(&subject::operator(&name(), verb::ERASE), wish.into(), Duration::from_secs(20)).await.unwrap();
+    serde_json::from_slice(&answer).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operators_wish_erases_what_has_ended_and_with_another_word_what_is_open() {
+    let (memory, _running) = coordinated().await;
+    finish(&memory, "over").await;
+    write(&memory, "open", opened("triage"), &Fixed::default()).await;
+    assert_eq!(wish(&memory, "never", true).await, Answer::NotFound);
+    assert_eq!(wish(&memory, "open", false).await, Answer::Ok(Erasure::Open(Phase::Working)));
+    assert_eq!(left(&memory, "open"), ["opened"]);
+    for _ in 0..2 {
+        assert_eq!(wish(&memory, "over", false).await, Answer::Ok(Erasure::Erased(2)));
+        assert_eq!(wish(&memory, "open", true).await, Answer::Ok(Erasure::Erased(2)));
+        assert_eq!((left(&memory, "over"), left(&memory, "open")), (vec!["erased".to_owned()], vec!["erased".to_owned()]));
+    }
+    // A day later nobody remembers.
+    sleep(Duration::from_hours(24) + Duration::from_mins(1)).await;
+    assert_eq!(memory.stored(&name()).len(), 0);
+}
+
+/// Whoever erased it died in between: before the one that acts had begun, or beside it.
+#[tokio::test(start_paused = true)]
+async fn what_was_erased_and_not_purged_is_purged_by_whoever_acts() {
+    let memory = broker().await;
+    finish(&memory, "before").await;
+    write(&memory, "before", erased(), &Fixed::default()).await;
+    let running = Running::start(&memory, "k-1", 5).ready().await;
+    finish(&memory, "beside").await;
+    write(&memory, "beside", erased(), &Fixed::default()).await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!((left(&memory, "before").len(), left(&memory, "beside").len()), (1, 1));
+    // It ends before it can do it, and leaves it to the next.
+    finish(&memory, "last").await;
+    write(&memory, "last", erased(), &Fixed::default()).await;
+    while ask::<Status>(&memory, verb::STATUS, &()).await.seq < 9 {}
+    running.stop().await;
+    assert_eq!(left(&memory, "last").len(), 3);
+    let (place, _) = crate::checkpoint::load(&memory, &name()).await.unwrap().unwrap();
+    assert_eq!(place.unpurged, [(Seq(9), conversation("last"))]);
+    let _running = Running::start(&memory, "k-2", 5).ready().await;
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(left(&memory, "last"), ["erased"]);
+}
+
+/// Coordinators that die, and two at once, on a broker that loses requests and answers: all goes, and nothing goes that is open.
+async fn clearing_storm(seed: u64) {
+    let memory = Memory::with_faults(seed, Faults::default());
+    memory.provision(&Plan::new(name(), vec![agent("triage")])).await.unwrap();
+    for n in 0..10 {
+        finish(&memory, &format!("c{n}")).await;
+        write(&memory, &format!("open-{n}"), opened("triage"), &Fixed::default()).await;
+    }
+    memory.set_faults(Faults::all(60));
+    let mut running: Vec<_> = ["k-1", "k-2"].iter().map(|id| Running::start_with(&memory, id, keeping(Some(20), 3600))).collect();
+    for n in 0..4 {
+        sleep(Duration::from_secs(11)).await;
+        running.remove(0).task.abort();
+        running.push(Running::start_with(&memory, &format!("k-{}", n + 3), keeping(Some(20), 3600)));
+    }
+    memory.set_faults(Faults::default());
+    sleep(Duration::from_mins(5)).await;
+    for n in 0..10 {
+        assert_eq!(left(&memory, &format!("c{n}")), ["erased"], "seed {seed}, c{n}");
+        assert_eq!(left(&memory, &format!("open-{n}")), ["opened"], "seed {seed}, open-{n}");
+    }
+    sleep(Duration::from_hours(1)).await;
+    assert_eq!(memory.stored(&name()).len(), 10, "seed {seed}");
+}
+
+#[test]
+fn whatever_goes_wrong_what_is_over_is_erased_once_and_for_all() {
+    let only = std::env::var("SEED").ok().map(|seed| seed.parse().unwrap());
+    for seed in only.map_or(0..20, |seed: u64| seed..seed + 1) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(clearing_storm(seed));
+    }
+}
+
 /// Bytes that no version writes, wherever they belong.
 fn poison(memory: &Memory, id: &str, rest: &str) {
     let subject = format!("baton.support.c.{id}.{rest}");
@@ -690,7 +821,7 @@ async fn idle(memory: &Memory) -> Driver {
     let actor = Arc::new(Actor::new(Arc::new(memory.client()), name(), process("k-1")));
     let learnt = Learnt { current: definition.revision().clone(), revisions: BTreeMap::new() };
     let declaring = Declaring::new(&Served::Registered(name()), None);
-    let begun = Begun { ledger: Ledger::new(0), learnt, declaring };
+    let begun = Begun { ledger: Ledger::new(0), retention: Retention::default(), learnt, declaring };
     let config = Config::new(vec![Served::Registered(name())]);
     Driver::new(actor, config, begun, tokio::sync::watch::channel(true).1)
 }

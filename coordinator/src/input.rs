@@ -7,6 +7,7 @@ use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
 use journal::{Connection, Delivery, Follow, FollowError, Scope, Shared, Start};
 use protocol::ids::{OrchestrationName, Seq};
+use protocol::query::verb;
 use protocol::subject;
 use protocol::wire::Stored;
 use tokio::sync::watch::Receiver;
@@ -51,13 +52,15 @@ impl Inputs {
         }
     }
 
-    /// Questions too: only once they can be answered, because another replica may know more.
+    /// Questions and wishes too: only once they can be answered, because another replica may know more.
     pub(crate) async fn take_queries(&mut self, broker: &Shared, name: &OrchestrationName) {
         let mut verbs = Vec::new();
         for verb in VERBS {
             let questions = listen(broker, subject::coordinator(name, verb), Some(QUEUE)).await;
-            verbs.push(questions.map(move |question| (verb, question)));
+            verbs.push(questions.map(move |question| (verb, question)).boxed());
         }
+        let wishes = listen(broker, subject::operator(name, verb::ERASE), Some(QUEUE)).await;
+        verbs.push(wishes.map(|wish| (verb::ERASE, wish)).boxed());
         self.queries = stream::select_all(verbs).boxed();
     }
 }

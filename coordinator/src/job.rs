@@ -8,7 +8,7 @@ use bytes::Bytes;
 use journal::registry::{self, RegistryError};
 use journal::{ConsumerState, Plan, ProvisionError, Provisioned, RequestError, Shared, StoreError};
 use protocol::ids::{AgentName, ConversationId, OrchestrationName, ProcessId, Revision, Seq};
-use protocol::orchestration::Orchestration;
+use protocol::orchestration::{Orchestration, Retention};
 use protocol::presence::{HoldsAnswer, HoldsQuestion};
 use protocol::query::ForwardedRequest;
 use protocol::subject;
@@ -17,6 +17,7 @@ use crate::act::{ActError, Acted, Actor};
 use crate::checkpoint::{self, CheckpointError, Place, Rows};
 use crate::forward;
 use crate::presence::{PROBE_TIMEOUT, Probe};
+use crate::retention::{Look, Looked};
 use crate::revisions::{Known, Learnt};
 use crate::watch::{Proposal, Question};
 
@@ -53,6 +54,12 @@ pub(crate) enum Done {
     Learnt(Result<Learnt, RegistryError>),
     Declared(Result<Revision, DeclareError>),
     Retired,
+    Cleared(Look, Looked),
+    Purged {
+        tombstone: Seq,
+        purged: Result<(), StoreError>,
+    },
+    Erased,
     Stored {
         seq: Seq,
         stored: Result<(), CheckpointError>,
@@ -167,11 +174,14 @@ pub(crate) async fn registered(
     let mut revisions = BTreeMap::new();
     for revision in unknown {
         let read = match registry::registered(&**broker, orchestration, &revision).await {
-            Ok((number, definition)) => Known { number, agents: Some(definition.agents().map(|agent| agent.name.clone()).collect()) },
+            Ok((number, definition)) => {
+                let agents = definition.agents().map(|agent| agent.name.clone()).collect();
+                Known { number, agents: Some(agents), retention: definition.retention() }
+            }
             Err(RegistryError::Store(error)) => return Err(error.into()),
             Err(error @ (RegistryError::Missing { .. } | RegistryError::Unreadable { .. })) => {
                 tracing::warn!(%orchestration, "{error}; no agent retires while a conversation runs on it");
-                Known { number: 0, agents: None }
+                Known { number: 0, agents: None, retention: Retention::default() }
             }
         };
         revisions.insert(revision, read);

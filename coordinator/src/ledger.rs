@@ -15,6 +15,7 @@ use protocol::subject::Class;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Place;
+use crate::retention::Newest;
 
 /// One conversation. Times are the broker's, in milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,6 +161,10 @@ pub struct Ledger {
     ended: BTreeSet<(u64, ConversationId)>,
     /// The first entry that a newer version may read, of those passed over.
     unread: Option<Seq>,
+    /// The newest end and the newest tombstone.
+    newest: Newest,
+    /// Tombstones whose conversations may not have been purged yet, and when they were stored.
+    unpurged: BTreeMap<Seq, (u64, ConversationId)>,
     /// How many open conversations run on each revision.
     used: BTreeMap<Revision, usize>,
     owners: BTreeSet<AgentName>,
@@ -174,8 +179,9 @@ impl Ledger {
 
     /// The ledger of a checkpoint: from its place and the rows that were open then.
     pub fn restore(retention_ms: u64, place: Place, rows: impl IntoIterator<Item = (ConversationId, Row)>) -> Self {
-        let Place { seq, unread } = place;
-        let mut ledger = Self { unread, ..Self::new(retention_ms) };
+        let Place { seq, unread, ended, erased, unpurged, .. } = place;
+        let unpurged = unpurged.into_iter().map(|(seq, id)| (seq, (0, id))).collect();
+        let mut ledger = Self { unread, newest: Newest { ended, erased }, unpurged, ..Self::new(retention_ms) };
         for (id, row) in rows {
             ledger.put(id, row);
         }
@@ -194,8 +200,14 @@ impl Ledger {
         if let Some((id, row)) = &before {
             self.unindex(id, row);
         }
+        if head.brief.phase.is_ended() {
+            self.newest.ended = seq;
+        }
         // Nothing is left of it, here as in the journal.
-        if head.brief.phase != Phase::Erased {
+        if head.brief.phase == Phase::Erased {
+            self.newest.erased = seq;
+            self.unpurged.insert(seq, (time_ms, id.clone()));
+        } else {
             let row = Row::after(before.as_ref().map(|(_, row)| &**row), seq, time_ms, head);
             self.put(before.map_or_else(|| id.clone(), |(id, _)| id), row);
         }
@@ -326,8 +338,31 @@ impl Ledger {
     }
 
     /// What a checkpoint holds of it beside the open conversations.
-    pub const fn place(&self) -> Place {
-        Place { seq: self.seq, unread: self.unread }
+    pub fn place(&self) -> Place {
+        let Newest { ended, erased } = self.newest;
+        let unpurged = self.unpurged.iter().map(|(seq, (_, id))| (*seq, id.clone())).collect();
+        Place { seq: self.seq, unread: self.unread, ended, erased, unpurged, ..Place::default() }
+    }
+
+    /// The newest end and the newest tombstone.
+    pub const fn newest(&self) -> Newest {
+        self.newest
+    }
+
+    /// Tombstones stored by `stored_by_ms` whose conversations may not have been purged: whoever wrote them may have died since.
+    pub fn unpurged(&self, stored_by_ms: u64) -> impl Iterator<Item = (Seq, &ConversationId)> {
+        let old = self.unpurged.iter().filter(move |(_, (stored_ms, _))| *stored_ms <= stored_by_ms);
+        old.map(|(seq, (_, id))| (*seq, id))
+    }
+
+    /// What this tombstone stands for has been purged.
+    pub fn purged(&mut self, tombstone: Seq) {
+        self.unpurged.remove(&tombstone);
+    }
+
+    /// Leaves what was erased by `stored_by_ms` to whoever acts; at the latest it goes with its tombstone.
+    pub fn leave_unpurged(&mut self, stored_by_ms: u64) {
+        self.unpurged.retain(|_, (stored_ms, _)| *stored_ms > stored_by_ms);
     }
 
     /// No work item of `agent` below is still to be done. However far behind the journal this ledger is: what it has not seen

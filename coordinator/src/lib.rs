@@ -10,12 +10,15 @@ pub mod lease;
 pub mod ledger;
 pub mod presence;
 pub mod query;
+pub mod retention;
 pub mod revisions;
 pub mod watch;
 
 mod act;
+mod clear;
 mod declare;
 mod driver;
+mod erase;
 mod input;
 mod job;
 mod start;

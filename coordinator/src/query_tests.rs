@@ -9,7 +9,7 @@ use super::*;
 use crate::revisions::{Known, Learnt};
 use crate::story::{START_MS, Story, agent, asked, beat, completed, conversation, opened, process, transferred};
 
-const KNOWN: Known = Known { number: 1, agents: None };
+const KNOWN: Known = Known { number: 1, agents: None, retention: protocol::orchestration::Retention { ended_secs: None, erased_secs: 1 } };
 
 /// What is answered to a question in JSON.
 fn ask<T: DeserializeOwned>(story: &Story, verb: &str, question: &[u8]) -> Answer<T> {

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::ids::{AgentName, Revision};
+use protocol::orchestration::Retention;
 use protocol::query::{LISTED_MAX, Registered, RevisionShown};
 
 use crate::job::Consumers;
@@ -20,6 +21,8 @@ pub struct Known {
     pub number: u64,
     /// Its agents; none where this program cannot read it.
     pub agents: Option<BTreeSet<AgentName>>,
+    /// How long what is over is kept, while it is current; for ever where this program cannot read it.
+    pub retention: Retention,
 }
 
 /// What was read of the registry: what is current, and revisions that were not known yet.
@@ -91,6 +94,11 @@ impl Revisions {
     /// The revision that new conversations begin on.
     pub const fn current(&self) -> &Revision {
         &self.current
+    }
+
+    /// How long what is over is kept now, whatever it ran on.
+    pub fn retention(&self) -> Retention {
+        self.known.get(&self.current).map(|known| known.retention).unwrap_or_default()
     }
 
     /// The agents that must be there.

@@ -13,7 +13,7 @@ fn agents(names: &[&str]) -> BTreeSet<AgentName> {
 }
 
 fn known(number: u64, names: &[&str]) -> Known {
-    Known { number, agents: Some(agents(names)) }
+    Known { number, agents: Some(agents(names)), retention: Retention::default() }
 }
 
 fn learnt(current: &str, revisions: &[(&str, Known)]) -> Learnt {
@@ -74,7 +74,7 @@ fn while_a_revision_in_use_cannot_be_read_nobody_retires() {
         assert_eq!(revisions.retiring(&needed, &consumers(&["desk", "shop", "triage"], &[]), now_ms), []);
     }
     // Nor when it was looked for, and is not to be had.
-    revisions.learn(learnt("new", &[("lost", Known { number: 0, agents: None })]));
+    revisions.learn(learnt("new", &[("lost", Known { number: 0, agents: None, retention: Retention::default() })]));
     assert!(!revisions.needed(&ledger).is_complete);
     revisions.learn(learnt("new", &[("lost", known(3, &["triage", "clerk"]))]));
     assert!(revisions.needed(&ledger).is_complete);

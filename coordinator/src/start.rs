@@ -22,6 +22,7 @@ use crate::input::QUEUE;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
 use crate::query::VERBS;
+use crate::retention::Retention;
 use crate::revisions::Learnt;
 use crate::{Config, CoordinatorError, Served, checkpoint, job};
 
@@ -32,6 +33,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Begun {
     pub(crate) ledger: Ledger,
+    pub(crate) retention: Retention,
     pub(crate) learnt: Learnt,
     pub(crate) declaring: Declaring,
 }
@@ -104,9 +106,9 @@ async fn try_begin(broker: &Shared, config: &Config, served: &Served) -> Result<
     prepare(broker, config, &orchestration, definition.as_deref()).await?;
     let learnt = job::registered(broker, &orchestration, &BTreeSet::new(), Vec::new()).await.map_err(registry_error)?;
     let ended_kept_ms = u64::try_from(config.ended_kept.as_millis()).unwrap_or(u64::MAX);
-    let ledger = restore(broker, &orchestration, ended_kept_ms).await.map_err(|error| registry_error(error.into()))?;
+    let (ledger, retention) = restore(broker, &orchestration, ended_kept_ms).await.map_err(|error| registry_error(error.into()))?;
     let declaring = Declaring::new(served, definition.map(|definition| definition.revision().clone()));
-    Ok(Begun { ledger, learnt, declaring })
+    Ok(Begun { ledger, retention, learnt, declaring })
 }
 
 /// Makes what the orchestration needs, and registers its definition, unless a coordinator has done that before: another one
@@ -164,12 +166,14 @@ fn say(orchestration: &OrchestrationName, provisioned: &Provisioned) {
 
 /// From the checkpoint, unless that tells of entries that the stream has never had: a stream that lost its newest ones, or was restored
 /// from an older backup, gives their numbers to others.
-async fn restore(broker: &Shared, orchestration: &OrchestrationName, ended_kept_ms: u64) -> Result<Ledger, StoreError> {
-    let Some((place, rows)) = checkpoint::load(&**broker, orchestration).await? else { return Ok(Ledger::new(ended_kept_ms)) };
+async fn restore(broker: &Shared, orchestration: &OrchestrationName, ended_kept_ms: u64) -> Result<(Ledger, Retention), StoreError> {
+    let anew = || (Ledger::new(ended_kept_ms), Retention::default());
+    let Some((place, rows)) = checkpoint::load(&**broker, orchestration).await? else { return Ok(anew()) };
     let last = broker.last_seq(orchestration).await?;
     if place.seq > last {
         tracing::warn!(%orchestration, seq = %place.seq, %last, "the checkpoint is ahead of the stream, which has lost entries: it is read from its first one");
-        return Ok(Ledger::new(ended_kept_ms));
+        return Ok(anew());
     }
-    Ok(Ledger::restore(ended_kept_ms, place, rows))
+    let retention = Retention::new(place.cleared);
+    Ok((Ledger::restore(ended_kept_ms, place, rows), retention))
 }

@@ -112,6 +112,10 @@ pub(crate) fn completed(from: &str) -> Line {
     (Class::End, by(from), vec![event.into()])
 }
 
+pub(crate) fn erased() -> Line {
+    (Class::End, Writer::Coordinator, vec![Erased {}.into()])
+}
+
 /// A line behind a conversation's tail.
 pub(crate) fn prepare(known: &Conversation, line: Line, fixed: &Fixed) -> Prepared {
     let (class, from, events) = line;
@@ -181,7 +185,7 @@ impl Story {
                 [open, ..] => decided(Class::In, &open.id.to_string()),
                 [] => unreachable!("a conversation waits for somebody"),
             },
-            Phase::Completed | Phase::Failed | Phase::Cancelled => (Class::End, Writer::Coordinator, vec![Erased {}.into()]),
+            Phase::Completed | Phase::Failed | Phase::Cancelled => erased(),
             Phase::Erased => return,
         };
         self.tell(id, line);

@@ -136,6 +136,7 @@ macro_rules! contract_tests {
             a_dead_letter_is_kept_apart_from_the_conversation,
             a_consumer_says_where_it_stands,
             the_last_sequence_is_that_of_the_newest_entry,
+            ends_are_found_one_after_the_other,
             ticks_follow_the_brokers_clock,
         ]);
         $crate::contract_tests!(@ $fresh, $options, provision, [

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::ids::{AgentName, ConversationId, OrchestrationName, Seq};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, Seq, Writer};
 use protocol::wire::Stored;
 
 use crate::Refusal;
@@ -92,7 +92,11 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// The number of the newest entry that an orchestration's stream has had, purged or not.
     async fn last_seq(&self, orchestration: &OrchestrationName) -> Result<Seq, StoreError>;
 
-    /// Deletes a conversation's entries below `below`.
+    /// The first message above `after` that is an end, or says that a conversation was erased, as it is stored: an object is not looked
+    /// up. By one writer, or by anybody. From the leader.
+    async fn next_end(&self, orchestration: &OrchestrationName, by: Option<&Writer>, after: Seq) -> Result<Option<Stored>, StoreError>;
+
+    /// Deletes a conversation's entries below `below`, and their objects.
     async fn purge(&self, orchestration: &OrchestrationName, conversation: &ConversationId, below: Seq) -> Result<(), StoreError>;
 
     /// Publishes a tick and returns the broker's timestamp of it, in milliseconds since the Unix epoch: `now`.

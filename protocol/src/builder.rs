@@ -29,7 +29,7 @@ use schemars::generate::SchemaSettings;
 use crate::event::{Audience, Json};
 use crate::manifest::{
     AgentSpec, ApiVersion, AutonomousSpec, Checked, CodeToolSpec, DeskSpec, FallbackSpec, HandoffSpec, HumanSpec, KeyPath, Kind,
-    LimitsSpec, Manifest, Metadata, ModelSpec, Problem, RemoteSpec, ScalingSpec, Spec, ToolsFrom, ToolsetSpec, kebab,
+    LimitsSpec, Manifest, Metadata, ModelSpec, Problem, RemoteSpec, RetentionSpec, ScalingSpec, Spec, ToolsFrom, ToolsetSpec, kebab,
 };
 use crate::orchestration::{Orchestration, Prompt};
 
@@ -321,6 +321,13 @@ impl Builder {
     #[must_use]
     pub fn limits(mut self, limits: LimitsSpec) -> Self {
         self.spec.limits = Some(limits);
+        self
+    }
+
+    /// How long what is over is kept.
+    #[must_use]
+    pub fn retention(mut self, retention: RetentionSpec) -> Self {
+        self.spec.retention = Some(retention);
         self
     }
 

@@ -27,7 +27,7 @@ pub use self::source::{parse, parse_script};
 pub use self::spec::{
     AgentSpec, Api, ApiVersion, AutonomousSpec, CodeSpec, CodeToolSpec, DeskSpec, FallbackSpec, HandoffSpec, HttpSpec, HttpToolSpec,
     HumanSpec, InDoubtSpec, Kind, LimitsSpec, Manifest, McpSpec, Metadata, Method, ModelSpec, NatsSpec, NatsToolSpec, OpenapiSpec,
-    Provider, RemoteSpec, ScalingSpec, Spec, TemplateSpec, TemplateToolSpec, ToolsFrom, ToolsetSpec, WorkerSpec,
+    Provider, RemoteSpec, RetentionSpec, ScalingSpec, Spec, TemplateSpec, TemplateToolSpec, ToolsFrom, ToolsetSpec, WorkerSpec,
 };
 pub use self::yaml::{DEPTH_MAX, FILE_BYTES_MAX};
 

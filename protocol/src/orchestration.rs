@@ -25,6 +25,7 @@ pub struct Orchestration {
     pub(crate) models: BTreeMap<String, Model>,
     pub(crate) limits: Limits,
     pub(crate) human: Human,
+    pub(crate) retention: Retention,
     pub(crate) prompt: Prompt,
     pub(crate) input: Option<Json>,
     pub(crate) output: Option<Json>,
@@ -332,6 +333,21 @@ impl Default for Limits {
     }
 }
 
+/// How long what is over is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// A conversation after its end, in seconds; for ever by default.
+    pub ended_secs: Option<u64>,
+    /// What is left of an erased one, in seconds: until then its opening's key is remembered.
+    pub erased_secs: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { ended_secs: None, erased_secs: 86_400 }
+    }
+}
+
 /// How people take part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Human {
@@ -415,6 +431,11 @@ impl Orchestration {
     /// Its bounds.
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// How long what is over is kept.
+    pub const fn retention(&self) -> Retention {
+        self.retention
     }
 
     /// How people take part.

@@ -16,6 +16,8 @@ pub mod verb {
     pub const STATUS: &str = "status";
     /// Nothing → [`super::Answer`] of [`super::Registered`].
     pub const REVISIONS: &str = "revisions";
+    /// An operator's: [`super::EraseWish`] → [`super::Answer`] of [`super::Erasure`].
+    pub const ERASE: &str = "erase";
 }
 
 /// Conversations in one answer to a [`ListQuery`]: with briefs of several kilobytes it still fits into a message.
@@ -81,6 +83,28 @@ pub struct Listed {
     pub conversations: Vec<Shown>,
     /// How many there are in all that match.
     pub total: usize,
+}
+
+/// Wants a conversation erased: `baton.<orchestration>.operator.erase`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EraseWish {
+    /// Which.
+    pub conversation: ConversationId,
+    /// Whether it is called off first, where it is open.
+    #[serde(default)]
+    pub cancel: bool,
+}
+
+/// What became of an [`EraseWish`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Erasure {
+    /// Nothing is left but the entry that says so, at this ordinal.
+    Erased(Ordinal),
+    /// It is open, and stays as it is.
+    Open(Phase),
+    /// Something went wrong: it may be done, or half done. Wishing again is safe.
+    Failed(String),
 }
 
 /// A revision of the orchestration.

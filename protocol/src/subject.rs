@@ -125,6 +125,12 @@ pub fn work(orchestration: &OrchestrationName, agent: &AgentName) -> String {
     format!("baton.{orchestration}.c.*.*.to.{agent}.>")
 }
 
+/// What ends conversations, and what says that one was erased; by one writer, or by anybody.
+pub fn ends(orchestration: &OrchestrationName, by: Option<&Writer>) -> String {
+    let by = by.map_or_else(|| "*".to_owned(), ToString::to_string);
+    format!("baton.{orchestration}.c.*.*.end.{by}")
+}
+
 /// Tokens of a turn as they arrive; never stored.
 pub fn live(orchestration: &OrchestrationName, agent: &AgentName, conversation: &ConversationId) -> String {
     format!("baton.{orchestration}.live.{agent}.{conversation}")
@@ -178,6 +184,11 @@ pub fn tick(orchestration: &OrchestrationName) -> String {
 /// A request to the coordinator.
 pub fn coordinator(orchestration: &OrchestrationName, verb: &str) -> String {
     format!("baton.{orchestration}.coordinator.{verb}")
+}
+
+/// An operator's wish, which a coordinator carries out: a subject of its own, because callers may ask and not wish.
+pub fn operator(orchestration: &OrchestrationName, verb: &str) -> String {
+    format!("baton.{orchestration}.operator.{verb}")
 }
 
 /// Human requests on their way to the gateway that serves the audience.

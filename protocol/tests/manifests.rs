@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use protocol::event::{Audience, Effect, HistoryOption, InDoubt};
 use protocol::ids::{AgentName, Revision};
 use protocol::manifest::{self, Checked, DEPTH_MAX, FILE_BYTES_MAX, Problem};
-use protocol::orchestration::{HttpEndpoint, Model, OnMessage, Orchestration, Prompt, ScriptLine, Tool, ToolSource};
+use protocol::orchestration::{HttpEndpoint, Model, OnMessage, Orchestration, Prompt, Retention, ScriptLine, Tool, ToolSource};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -449,16 +449,19 @@ fn tools_know_what_running_twice_may_do() {
 fn limits_and_people_have_defaults() {
     let given = "  limits: { handoffsPerUserTurn: 3, modelCallsPerTurn: 4, turnTimeout: 2m, humanTimeout: 7d, conversationTimeout: 2000ms, attempts: 2 }
   human: { onMessage: interrupt, returnToStart: true }
+  retention: { ended: 30d, erased: 1h }
 ";
     let Checked { orchestration, .. } = good(&(good_with("") + given));
     let limits = orchestration.limits();
     assert_eq!((limits.handoffs_per_user_turn, limits.model_calls_per_turn, limits.attempts), (3, 4, 2));
     assert_eq!((limits.turn_secs, limits.human_secs, limits.conversation_secs), (120, 604_800, Some(2)));
     assert_eq!((orchestration.human().on_message, orchestration.human().return_to_start), (OnMessage::Interrupt, true));
+    assert_eq!(orchestration.retention(), Retention { ended_secs: Some(2_592_000), erased_secs: 3600 });
 
     let Checked { orchestration, .. } = good(&good_with(""));
     assert_eq!(*orchestration.limits(), protocol::orchestration::Limits::default());
     assert_eq!((orchestration.human().on_message, orchestration.human().return_to_start), (OnMessage::Enqueue, false));
+    assert_eq!(orchestration.retention(), Retention { ended_secs: None, erased_secs: 86_400 }, "what is over is kept for ever");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use client::Outcome;
+use client::{EraseError, Opening, Outcome};
 use futures::FutureExt;
 use journal::claim::object_name;
 use journal::nats::{Login, Settings};
@@ -33,6 +33,7 @@ const AGENTS: [&str; 4] = ["triage", "refund", "order-status", "order-return"];
 const COORDINATOR: &str = "coordinator-1";
 const CALLER: &str = "caller-1";
 const GATEWAY: &str = "gateway-1";
+const OPERATOR: &str = "operator-1";
 
 /// A server with the permissions as they are deployed, and passwords of its own.
 async fn guarded() -> Server {
@@ -49,7 +50,7 @@ async fn guarded() -> Server {
 }
 
 fn users() -> impl Iterator<Item = String> {
-    AGENTS.iter().map(|agent| format!("{agent}-1")).chain([COORDINATOR, CALLER, GATEWAY].map(ToOwned::to_owned))
+    AGENTS.iter().map(|agent| format!("{agent}-1")).chain([COORDINATOR, CALLER, GATEWAY, OPERATOR].map(ToOwned::to_owned))
 }
 
 fn password(user: &str) -> String {
@@ -231,6 +232,30 @@ async fn entries_larger_than_a_message_need_nothing_more() {
     assert_eq!(violations(&server), Vec::<String>::new());
 }
 
+/// Under the permissions that it is deployed with: the operator's login may have it erased, a caller's may not.
+#[tokio::test]
+async fn erasing_is_the_operators_to_wish_and_the_coordinators_to_do() {
+    let server = guarded().await;
+    let mut programs = Programs::of(support());
+    programs.coordinator(&settings(&server, COORDINATOR), 1).await;
+    let (name, caller) = (support().name().clone(), client(&settings(&server, CALLER), support().name()).await);
+    let large = "x".repeat(1_200_000);
+    let conversation = caller.start(&Opening::new("tests", large)).await.unwrap().conversation;
+    caller.cancel(&conversation, "").await.unwrap();
+    let refused = caller.erase(&conversation, false).await.unwrap_err();
+    assert!(matches!(refused, EraseError::Query(_)), "{refused:?}");
+    assert_eq!(violations(&server).len(), 1);
+    let before = caller.broker().messages(&name, &conversation).await.unwrap();
+    assert_eq!(before.len(), 2);
+
+    let operator = client(&settings(&server, OPERATOR), &name).await;
+    assert_eq!(operator.erase(&conversation, false).await, Ok(2));
+    let left = caller.broker().messages(&name, &conversation).await.unwrap();
+    assert!(matches!(&left[..], [tombstone] if tombstone.subject.ends_with(".2.end.coordinator")), "{left:?}");
+    programs.stop().await;
+    assert_eq!(violations(&server).len(), 1, "{:?}", violations(&server));
+}
+
 /// With each role's login, and without a word of what that is for; and with one that was given to another role.
 #[tokio::test]
 async fn the_doctor_finds_every_login_as_its_role_needs_it() {
@@ -254,6 +279,7 @@ async fn the_doctor_finds_every_login_as_its_role_needs_it() {
             Role::Coordinator => "coordinator",
             Role::Caller => "client",
             Role::Gateway => "gateway",
+            Role::Operator => "one who only looks",
         };
         let (check, level, found) = rights(&user, &[]).await;
         assert_eq!((check, level.as_str()), (format!("rights of {writer}"), "ok"), "{user}: {found}");
@@ -273,6 +299,7 @@ enum Role {
     Coordinator,
     Caller,
     Gateway,
+    Operator,
 }
 
 /// Starts conversations, answers and follows.
@@ -285,6 +312,7 @@ fn role(user: &str) -> Role {
         COORDINATOR => Role::Coordinator,
         CALLER => Role::Caller,
         GATEWAY => Role::Gateway,
+        OPERATOR => Role::Operator,
         worker => Role::Worker(AGENTS.iter().find(|agent| worker == format!("{agent}-1")).unwrap()),
     }
 }
@@ -383,7 +411,7 @@ fn streams(cells: &mut Cells) {
         "STREAM.MSG.GET.OBJ_baton-support",
         "STREAM.INFO.OBJ_baton-support",
     ] {
-        publish(cells, format!("$JS.API.{verb}"), |_| true);
+        publish(cells, format!("$JS.API.{verb}"), |role| role != Role::Operator);
         publish(cells, format!("$JS.API.{}", verb.replace("support", "other")), |_| false);
     }
     for stream in ["baton-support", "KV_baton-support", "OBJ_baton-support"] {
@@ -399,7 +427,7 @@ fn streams(cells: &mut Cells) {
     }
     // Everybody here writes entries, and any entry may be too large for a message.
     for subject in ["$O.baton-support.C.c1.1.x.y.z", "$O.baton-support.M.x"] {
-        publish(cells, subject, |_| true);
+        publish(cells, subject, |role| role != Role::Operator);
     }
     for subject in ["$KV.baton-other.current", "$O.baton-other.C.c1.1.x.y.z", "$O.baton-other.M.x", "$O.baton-support.X.x"] {
         publish(cells, subject, |_| false);
@@ -422,10 +450,12 @@ fn listening(cells: &mut Cells) {
     }
     subscribe(cells, "baton.support.live.*.*", is_callers_side);
     subscribe(cells, "baton.support.live.*.c1", is_callers_side);
-    subscribe(cells, "$SRV.PING", |role| role != Role::Caller);
+    subscribe(cells, "$SRV.PING", |role| !matches!(role, Role::Caller | Role::Operator));
     subscribe(cells, "$SRV.PING.gateway.gateway-1", |role| role == Role::Gateway);
     subscribe(cells, "$SRV.PING.coordinator.coordinator-1", |role| role == Role::Coordinator);
-    publish(cells, "baton.support.coordinator.status", is_callers_side);
+    publish(cells, "baton.support.coordinator.status", |role| is_callers_side(role) || role == Role::Operator);
+    publish(cells, "baton.support.operator.erase", |role| role == Role::Operator);
+    subscribe(cells, "baton.support.operator.erase", |role| role == Role::Coordinator);
     publish(cells, "baton.support.hello.gateway", |role| role == Role::Gateway);
     publish(cells, "baton.support.hello.other", |_| false);
     subscribe(cells, "baton.support.gateway.gateway", |role| role == Role::Gateway);

@@ -6,6 +6,7 @@ use std::fmt;
 
 use journal::nats::Permissions;
 use protocol::ids::{AgentName, OrchestrationName, Writer};
+use protocol::query::verb;
 use protocol::subject;
 
 use super::judge::Finding;
@@ -146,7 +147,7 @@ impl Rights<'_> {
                 acts.extend(["CONSUMER.INFO.<stream>.x", "CONSUMER.DELETE.<stream>.x"].map(|request| self.api(request)));
                 acts.extend([self.entry("note", role), said("tick"), Act::Publish(format!("$KV.{}.x", subject::bucket(orchestration)))]);
                 acts.extend(["alive.p", "holds.a", "moved.a.c", "gateway.g"].map(said));
-                acts.extend(["beat.*.*", "hello.*", "coordinator.*"].map(heard));
+                acts.extend(["beat.*.*", "hello.*", "coordinator.*", "operator.*"].map(heard));
             }
         }
         acts
@@ -158,6 +159,8 @@ impl Rights<'_> {
             ["UPDATE", "DELETE", "MSG.DELETE", "RESTORE"].map(|verb| self.api(&format!("STREAM.{verb}.<stream>"))).into();
         acts.extend(["_INBOX.>", ">"].map(|subject| Act::Subscribe(subject.to_owned())));
         acts.push(Act::Subscribe(subject::entries(self.orchestration)));
+        // What is an operator's alone: who writes entries does not erase them.
+        acts.extend(role.map(|_| Act::Publish(subject::operator(self.orchestration, verb::ERASE))));
         for writer in self.writers().filter(|writer| Some(writer) != role) {
             acts.push(self.end(&writer));
         }

@@ -98,9 +98,13 @@ impl Chat {
         self.append(self.transferring(target)).await
     }
 
+    pub(super) async fn cancel(&mut self) -> Appended {
+        self.append(self.prepare(Class::End, Writer::Gateway, Cancelled { reason: String::new() }.into())).await
+    }
+
     /// Ends the conversation and leaves nothing of it but the entry that says so.
     pub(super) async fn erase(&mut self) -> Appended {
-        self.append(self.prepare(Class::End, Writer::Gateway, Cancelled { reason: String::new() }.into())).await;
+        self.cancel().await;
         let erased = self.append(self.prepare(Class::End, Writer::Coordinator, Erased {}.into())).await;
         self.purge(erased.seq).await;
         erased

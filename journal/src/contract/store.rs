@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::join_all;
-use protocol::ids::{OrchestrationName, Seq};
+use protocol::ids::{OrchestrationName, Seq, Writer};
 
+use super::chat::Appended;
 use super::{Chat, LONG, agent, orchestration, provisioned, until, within};
 use crate::{Expect, Plan, Shared, StoreError, Value};
 
@@ -252,6 +253,28 @@ pub async fn the_last_sequence_is_that_of_the_newest_entry(broker: Shared) {
     assert_eq!(last().await, other.seq());
     broker.purge(&orchestration(), &"c2".parse().unwrap(), Seq(other.seq().0 + 1)).await.unwrap();
     assert_eq!(last().await, other.seq());
+}
+
+/// In the order of the stream, whoever wrote them or a certain one; and what is purged ends nothing.
+pub async fn ends_are_found_one_after_the_other(broker: Shared) {
+    let broker = provisioned(broker, LONG).await;
+    let next = async |by: Option<&Writer>, after: Seq| {
+        let found = within("looking", broker.next_end(&orchestration(), by, after)).await.unwrap();
+        found.map(|found| (found.seq, found.subject))
+    };
+    let (mut one, mut open, mut other) =
+        (Chat::open(&broker, "c1").await, Chat::open(&broker, "c2").await, Chat::open(&broker, "c3").await);
+    assert_eq!(next(None, Seq(0)).await, None);
+    let erased = one.erase().await;
+    open.say("still here").await;
+    let cancelled = other.cancel().await;
+    let named = |appended: &Appended| Some((appended.seq, appended.prepared.message.subject.clone()));
+    assert_eq!(next(None, Seq(0)).await, named(&erased), "its other end is purged");
+    assert_eq!(next(None, erased.seq).await, named(&cancelled));
+    assert_eq!(next(None, cancelled.seq).await, None);
+    assert_eq!(next(Some(&Writer::Gateway), Seq(0)).await, named(&cancelled));
+    assert_eq!(next(Some(&Writer::Coordinator), Seq(0)).await, named(&erased));
+    assert_eq!(next(Some(&Writer::Coordinator), erased.seq).await, None);
 }
 
 /// Never back, and on.

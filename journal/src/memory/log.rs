@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use protocol::conversation::Prepared;
-use protocol::ids::{AgentName, ConversationId, Ordinal, Seq};
+use protocol::ids::{AgentName, ConversationId, Ordinal, Seq, Writer};
 use protocol::subject::{Class, EntrySubject};
 use protocol::wire::{Message, Stored, header};
 
@@ -161,6 +161,12 @@ impl Log {
     pub(super) fn work(&self, agent: &AgentName, from: Seq) -> impl Iterator<Item = Seq> {
         let is_for = move |kept: &Kept| matches!(&kept.subject.class, Class::To { agent: to, .. } if to == agent);
         self.kept.range(from..).filter(move |(_, kept)| is_for(kept)).map(|(seq, _)| *seq)
+    }
+
+    /// The first end above `after`, by one writer or by anybody.
+    pub(super) fn next_end(&self, by: Option<&Writer>, after: Seq) -> Option<&Stored> {
+        let is_end = |kept: &&Kept| kept.subject.class == Class::End && by.is_none_or(|by| kept.subject.from == *by);
+        self.kept.range(Seq(after.0 + 1)..).map(|(_, kept)| kept).find(is_end).map(|kept| &kept.stored)
     }
 
     pub(super) fn purge(&mut self, conversation: &ConversationId, below: Seq) {

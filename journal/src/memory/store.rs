@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::ids::{AgentName, ConversationId, OrchestrationName, Seq};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, Seq, Writer};
 use protocol::subject;
 use protocol::wire::Stored;
 use tokio::time::Instant;
@@ -166,6 +166,10 @@ impl Store for Memory {
 
     async fn last_seq(&self, orchestration: &OrchestrationName) -> Result<Seq, StoreError> {
         self.ask_stream(orchestration, |stream, _| Ok(stream.log.last())).await
+    }
+
+    async fn next_end(&self, orchestration: &OrchestrationName, by: Option<&Writer>, after: Seq) -> Result<Option<Stored>, StoreError> {
+        self.ask_stream(orchestration, |stream, _| Ok(stream.log.next_end(by, after).cloned())).await
     }
 
     async fn purge(&self, orchestration: &OrchestrationName, conversation: &ConversationId, below: Seq) -> Result<(), StoreError> {

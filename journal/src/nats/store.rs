@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use async_nats::header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_MESSAGE_TTL};
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::ids::{AgentName, ConversationId, OrchestrationName, Seq};
+use protocol::ids::{AgentName, ConversationId, OrchestrationName, Seq, Writer};
 use protocol::subject;
 use protocol::wire::Stored;
 use serde::Deserialize;
@@ -144,6 +144,11 @@ impl Store for Nats {
     async fn last_seq(&self, orchestration: &OrchestrationName) -> Result<Seq, StoreError> {
         let stream = subject::stream(orchestration);
         Ok(missing_stream(self.link.stream_info(&stream).await, &stream)?.state.last_seq)
+    }
+
+    async fn next_end(&self, orchestration: &OrchestrationName, by: Option<&Writer>, after: Seq) -> Result<Option<Stored>, StoreError> {
+        let (stream, ends) = (subject::stream(orchestration), subject::ends(orchestration, by));
+        missing_stream(self.link.next_from_leader(&stream, &ends, Seq(after.0 + 1)).await, &stream)
     }
 
     async fn purge(&self, orchestration: &OrchestrationName, conversation: &ConversationId, below: Seq) -> Result<(), StoreError> {

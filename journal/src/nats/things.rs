@@ -269,7 +269,8 @@ impl Thing {
         let pair = |setting: &str| (found.get(setting), self.config.get(setting));
         let differs = |setting: &&&str| {
             let (found, expected) = pair(setting);
-            !is_equal(found, expected) && !(**setting == START && is_start(found))
+            let is_begun = **setting == START && is_start(found);
+            !(is_equal(found, expected) || is_begun)
         };
         let is_below = |setting: &&&str| {
             let (found, expected) = pair(setting);

@@ -3,12 +3,12 @@
 use super::names::{hint, kebab};
 use super::problem::{Findings, KeyPath, Problem};
 use super::seconds::Seconds;
-use super::spec::{FallbackSpec, HumanSpec, LimitsSpec};
+use super::spec::{FallbackSpec, HumanSpec, LimitsSpec, RetentionSpec};
 use super::{CANONICAL_BYTES_MAX, Checked, Manifest};
 use crate::condition::Condition;
 use crate::event::Json;
 use crate::ids::{OrchestrationName, Revision};
-use crate::orchestration::{Autonomous, Fallback, Human, Limits, Orchestration, TERMINATE_VARIABLES};
+use crate::orchestration::{Autonomous, Fallback, Human, Limits, Orchestration, Retention, TERMINATE_VARIABLES};
 
 mod agents;
 mod models;
@@ -39,6 +39,7 @@ impl Manifest {
         let start = roster.start(&self.spec.start, &mut findings);
         let limits = limits(self.spec.limits.unwrap_or_default(), &mut findings);
         let human = human(self.spec.human.as_ref(), &mut findings);
+        let retention = retention(self.spec.retention.unwrap_or_default(), &mut findings);
         let input = schema(self.spec.input.as_ref(), "input", &mut findings);
         let output = schema(self.spec.output.as_ref(), "output", &mut findings);
         let terminate_when = self.spec.terminate_when.clone();
@@ -66,6 +67,7 @@ impl Manifest {
             models,
             limits,
             human,
+            retention,
             prompt,
             input,
             output,
@@ -106,6 +108,15 @@ fn limits(spec: LimitsSpec, findings: &mut Findings) -> Limits {
         human_secs: secs("humanTimeout", spec.human_timeout, default.human_secs),
         conversation_secs: spec.conversation_timeout.map(|value| secs("conversationTimeout", Some(value), 1)),
         attempts,
+    }
+}
+
+fn retention(spec: RetentionSpec, findings: &mut Findings) -> Retention {
+    let at = KeyPath::of(["spec", "retention"]);
+    let mut secs = |key, value, default| positive_secs(&at.key(key), value, default, findings);
+    Retention {
+        ended_secs: spec.ended.map(|value| secs("ended", Some(value), 1)),
+        erased_secs: secs("erased", spec.erased, Retention::default().erased_secs),
     }
 }
 

@@ -69,6 +69,9 @@ pub struct Spec {
     /// How people take part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub human: Option<HumanSpec>,
+    /// How long what is over is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<RetentionSpec>,
     /// How the prompts of models are made (default: isolated).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<Prompt>,
@@ -248,6 +251,18 @@ pub struct LimitsSpec {
     /// Attempts at one turn before it fails the conversation (default: 5).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<u32>,
+}
+
+/// How long what is over is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "how long what is over is kept (a mapping)")]
+pub struct RetentionSpec {
+    /// A conversation, after its end (default: for ever); then it is erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Seconds>,
+    /// What says of an erased conversation that there was one: for so long a repeated opening starts no other (default: 24h).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erased: Option<Seconds>,
 }
 
 /// How people take part.
