@@ -42,6 +42,7 @@ async fn beat(driver: &SharedDriver, slots: usize, stop: &CancellationToken) {
             held: driver.held.len(),
             slots,
             is_draining: stop.is_cancelled(),
+            server: driver.broker.server_name(),
         };
         driver.broker.say(&subject, json(&heartbeat)).await;
     }

@@ -344,6 +344,7 @@ impl Driver {
         self.ticks += 1;
         self.now_ms = self.clock.ticked(broker_ms, self.at());
         self.presence.ticked();
+        self.presence.connected_to(self.actor.broker.server_name());
         self.ledger.expire(self.now_ms);
         if matches!(self.progress, Progress::Began) {
             self.progress = Progress::Behind { began_ms: broker_ms, quiet_at: Instant::now() + QUIET };

@@ -2,7 +2,9 @@
 //! has died comes out.
 //!
 //! Silence proves nothing: only the broker's own word does, "no responders" to two probes of a process that was heard
-//! before. Times here are monotonic, since this process began, and merely schedule probes.
+//! before. And that only where its server is known to live: one that dies makes all its clients look dead until they have connected
+//! elsewhere, and no client is told of it. It lives if it is this process's own, or if anybody was heard through it since.
+//! Times here are monotonic, since this process began, and merely schedule probes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -44,6 +46,8 @@ pub struct Death {
 #[derive(Clone, Debug)]
 struct Process {
     beats: BTreeMap<AgentName, Heartbeat>,
+    /// The broker's server that it was last heard through, where it says.
+    server: Option<String>,
     /// When it was last heard, or its silence began to be counted anew: what was found out before counts no more.
     since: Duration,
     /// Ticks in a row in which it was not heard.
@@ -62,19 +66,23 @@ pub struct Presence {
     hung_ticks: u32,
     quiet_until: Duration,
     ticks: u32,
+    /// The broker's server that this process is connected to.
+    server: Option<String>,
 }
 
 impl Presence {
-    /// Nobody has been heard yet. `settle` is how long others may take to reconnect after this process did; a process
+    /// Nobody has been heard yet. `settle` is how long others may take to reconnect, after this process did or because of their server; a process
     /// that is silent for `hung_ticks` ticks protects nothing any more.
     pub const fn new(settle: Duration, hung_ticks: u32) -> Self {
-        Self { processes: BTreeMap::new(), settle, hung_ticks, quiet_until: Duration::ZERO, ticks: 0 }
+        Self { processes: BTreeMap::new(), settle, hung_ticks, quiet_until: Duration::ZERO, ticks: 0, server: None }
     }
 
     /// A heartbeat was heard.
     pub fn heard(&mut self, beat: Heartbeat, at: Duration) {
-        let fresh = || Process { beats: BTreeMap::new(), since: at, silent_ticks: 0, probe_at: at, probing: None, missing: None };
+        let fresh =
+            || Process { beats: BTreeMap::new(), server: None, since: at, silent_ticks: 0, probe_at: at, probing: None, missing: None };
         let process = self.processes.entry(beat.process.clone()).or_insert_with(fresh);
+        process.server.clone_from(&beat.server);
         process.beats.insert(beat.agent.clone(), beat);
         process.silent_ticks = 0;
         process.reset(at);
@@ -86,6 +94,11 @@ impl Presence {
         for process in self.processes.values_mut() {
             process.reset(at);
         }
+    }
+
+    /// This process is connected to this server of the broker's.
+    pub fn connected_to(&mut self, server: Option<String>) {
+        self.server = server;
     }
 
     /// A tick came back.
@@ -142,6 +155,7 @@ impl Presence {
             process.probe_at = at + SILENT;
             return None;
         }
+        let (silent_since, server) = (process.since, process.server.clone());
         let Some(mut first) = process.missing.take() else {
             process.missing = Some(delivered);
             process.probe_at = at + PROBE_GAP;
@@ -150,8 +164,20 @@ impl Presence {
         for (agent, seq) in delivered {
             first.entry(agent).or_insert(seq);
         }
+        if at < silent_since + self.settle && !self.is_alive(server.as_deref(), silent_since) {
+            let process = self.processes.get_mut(id)?;
+            process.missing = Some(first);
+            process.probe_at = at + PROBE_GAP;
+            return None;
+        }
         self.processes.remove(id);
         Some(Death { process: id.clone(), delivered: first })
+    }
+
+    /// Whether a server is known to have lived after one of its clients fell silent. One that nobody named is not doubted.
+    fn is_alive(&self, server: Option<&str>, silent_since: Duration) -> bool {
+        let heard_through = |process: &Process| process.server.as_deref() == server && process.since >= silent_since + SILENT;
+        server.is_none() || server == self.server.as_deref() || self.processes.values().any(heard_through)
     }
 
     /// The processes whose word counts on what is held of `agent`: all but those that hang.

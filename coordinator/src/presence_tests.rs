@@ -153,3 +153,70 @@ fn those_that_are_heard_are_listed_and_the_others_forgotten_in_the_end() {
     }
     assert_eq!(presence.next_probe(), None);
 }
+
+/// A heartbeat through a server of the broker's.
+fn through(server: &str, worker: &str) -> Heartbeat {
+    Heartbeat { server: Some(server.to_owned()), ..beat(worker, "triage") }
+}
+
+/// From the last heartbeat of `w-1` through `n1` on it is silent, and whatever listens is asked in vain; when it counts as dead, if it
+/// does within ten seconds. Until then somebody else goes on, as `other` has it: through which server, and from when till when.
+fn dies_at(other: Option<(&str, u64, u64)>) -> Option<u64> {
+    let mut presence = presence();
+    presence.connected_to(Some("n0".to_owned()));
+    presence.heard(through("n1", "w-1"), at(0));
+    for ms in 1..10_000 {
+        if let Some((server, from, till)) = other
+            && (from..till).contains(&ms)
+            && (ms - from).is_multiple_of(250)
+        {
+            presence.heard(through(server, "w-2"), at(ms));
+        }
+        for name in probed_at(&mut presence, ms) {
+            let died = presence.probed(&process(&name), Probe::NoResponders, delivered(ms), at(ms));
+            if died.is_some_and(|death| death.process == process("w-1")) {
+                return Some(ms);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn nobody_is_dead_before_all_may_have_left_a_server_that_is() {
+    assert_eq!(dies_at(None), Some(6175), "alone at a server of which nothing is heard");
+    assert_eq!(dies_at(Some(("n1", 10, 240))), Some(6175), "the other was last heard while both still were");
+    assert_eq!(dies_at(Some(("n2", 10, 9000))), Some(6175), "another server says nothing of this one");
+}
+
+#[test]
+fn whoever_dies_alone_is_found_dead_at_once() {
+    for from in [10, 100, 249] {
+        let died = dies_at(Some(("n1", from, 9000))).unwrap();
+        assert!((575..=775).contains(&died), "{died} ms, heard {from} ms later");
+    }
+    let mut presence = presence();
+    presence.connected_to(Some("n1".to_owned()));
+    presence.heard(through("n1", "w-1"), at(0));
+    presence.probe(at(375));
+    assert_eq!(outcome(&mut presence, Probe::NoResponders, 1, 375), None);
+    presence.probe(at(575));
+    assert!(outcome(&mut presence, Probe::NoResponders, 9, 575).is_some(), "this process hears through that server");
+}
+
+#[test]
+fn whoever_connects_elsewhere_in_time_was_never_dead() {
+    let mut presence = presence();
+    presence.connected_to(Some("n0".to_owned()));
+    for worker in ["w-1", "w-2"] {
+        presence.heard(through("n1", worker), at(0));
+    }
+    for ms in (375..5900).step_by(5) {
+        for name in probed_at(&mut presence, ms) {
+            assert_eq!(presence.probed(&process(&name), Probe::NoResponders, delivered(ms), at(ms)), None, "{name} at {ms} ms");
+        }
+    }
+    presence.heard(through("n2", "w-1"), at(5900));
+    assert_eq!(presence.next_probe().map(|next| next < at(6275)), Some(true), "w-2 is still looked for");
+    assert_eq!(presence.protecting(&agent("triage")).len(), 2);
+}

@@ -39,7 +39,7 @@ pub(crate) fn request(id: &str) -> RequestId {
 }
 
 pub(crate) fn beat(worker: &str, name: &str) -> Heartbeat {
-    Heartbeat { process: process(worker), pid: 7, agent: agent(name), held: 0, slots: 4, is_draining: false }
+    Heartbeat { process: process(worker), pid: 7, agent: agent(name), held: 0, slots: 4, is_draining: false, server: None }
 }
 
 pub(crate) fn to(name: &str) -> Class {

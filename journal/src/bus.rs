@@ -63,6 +63,9 @@ pub trait Bus: Send + Sync + fmt::Debug {
     /// The connection's state, now and at every change; a reconnect counts `generation` up.
     fn connection(&self) -> watch::Receiver<Connection>;
 
+    /// The server that the connection was last made to, by name; none where the broker is no server.
+    fn server_name(&self) -> Option<String>;
+
     /// Sends everything that waits to be sent, and then closes the connection.
     async fn drain(&self);
 }

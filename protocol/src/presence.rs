@@ -24,6 +24,9 @@ pub struct Heartbeat {
     /// Whether it takes nothing new: it is draining.
     #[serde(default)]
     pub is_draining: bool,
+    /// The broker's server that it is connected to, by name: one that dies takes its clients' voices along, and not their lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
 }
 
 /// The coordinator asks the workers of an agent.

@@ -4,24 +4,30 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use client::Outcome;
+use client::{Opening, Outcome};
+use coordinator::{Config, Coordinator, Served};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use journal::nats::{Nats, Settings};
 use journal::{Append, Journal, Plan, Provision, ProvisionError, ReadError};
 use protocol::brief::Fixed;
+use protocol::builder::AgentDef;
 use protocol::conversation::{Conversation, Draft, Prepared};
 use protocol::event::{Event, Opened, Said};
 use protocol::ids::{AgentName, EntryId, OrchestrationName, Revision, Seq, Writer};
+use protocol::manifest::{ModelSpec, Provider};
+use protocol::orchestration::Orchestration;
 use protocol::subject::Class;
 use serde_json::Value as Json;
-use tests::in_process::{Programs, Talk, client, replies, support, talk};
+use tests::in_process::{Programs, Talk, client, connect, load, replies, support, talk};
 use tests::lab::broker::{Broker, leader};
 use tests::nats::{Cluster, cluster_of_three};
-use tests::processes::PATIENCE;
+use tests::processes::{PATIENCE, eventually};
+use tests::service::Service;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 const WRITERS: usize = 4;
 const ROUNDS: usize = 200;
@@ -358,4 +364,61 @@ fn check_talk(talk: &Talk) {
         .events()
         .filter(|(_, (_, event))| matches!(event, Event::Returned(returned) if returned.tool == "process_return"));
     assert_eq!(returned.count(), 1);
+}
+
+/// A node that dies takes its clients' voices along: whoever works on goes on with it, once it is heard through a node again.
+#[tokio::test]
+async fn the_death_of_a_node_is_not_that_of_the_workers_connected_to_it() {
+    let mut cluster = cluster_of_three().await;
+    let mut service = Service::start().await;
+    let model = ModelSpec { base_url: Some(format!("{}/v1", service.url())), retries: Some(0), ..ModelSpec::openai("test") };
+    let model = ModelSpec { provider: Provider::Compatible, ..model };
+    let agent = AgentDef::new("triage").description("Helps.").instructions("Help.");
+    let definition =
+        Orchestration::builder("support").model("default", model).agent(&agent).start_with(&agent).build().unwrap().orchestration;
+    let admin = async_nats::connect(cluster.urls()).await.unwrap();
+    let at = |cluster: &Cluster, node: usize, process: &str| Settings::new(cluster.nodes[node].url(), process.parse().unwrap());
+
+    // However slow this machine is, nobody can be expected to be back within so much.
+    let served = vec![Served::Definition(Box::new(definition.clone()))];
+    let config = Config { replicas: 3, reconnect_pause_max: Duration::from_mins(2), ..Config::new(served) };
+    let broker = connect(&at(&cluster, 0, "coordinator-1")).await;
+    let coordinator = Coordinator::new(broker, "coordinator-1".parse().unwrap(), config);
+    let (mut ready, stop) = (coordinator.ready(), CancellationToken::new());
+    let coordinating = tokio::spawn(coordinator.run(stop.clone()));
+    timeout(PATIENCE, ready.wait_for(|ready| *ready)).await.unwrap().unwrap();
+
+    // What tells the coordinator of the work that was delivered goes on.
+    let leaders = [leads(&admin, "STREAM.INFO.baton-support").await, leads(&admin, "CONSUMER.INFO.baton-support.agent-triage").await];
+    let dies = (1..3).find(|node| !leaders.contains(node)).unwrap_or(1);
+    let mut programs = Programs::of(definition);
+    programs.worker(&at(&cluster, dies, "triage-1"), "triage").await;
+    let client = client(&at(&cluster, 0, "caller-1"), &orchestration()).await;
+    let heard_through = async || client.status().await.ok().map(|status| status.workers.first().and_then(|beat| beat.server.clone()));
+    let conversation = client.start(&Opening::new("tests", "Help!")).await.unwrap().conversation;
+    let asked = service.next().await;
+    eventually("the worker to be heard", async || heard_through().await.flatten().filter(|server| *server == format!("n{dies}"))).await;
+
+    cluster.nodes[dies].kill().await.unwrap();
+    eventually("silence", async || heard_through().await.filter(Option::is_none)).await;
+    cluster.nodes[dies].restart().await.unwrap();
+    eventually("the worker to be heard again", async || heard_through().await.flatten()).await;
+    asked.say("Here you are.");
+    let outcome = client.result(&conversation, Some(PATIENCE)).await.unwrap();
+    assert!(matches!(outcome, Outcome::Completed(_)), "{outcome}");
+    let kinds: Vec<_> = load(&client, &conversation).await.entries().iter().map(|entry| entry.head.kind.clone()).collect();
+    assert!(!kinds.contains(&"redispatched".to_owned()), "{kinds:?}");
+    programs.stop().await;
+    stop.cancel();
+    coordinating.await.unwrap().unwrap();
+}
+
+/// The number of the node that leads a stream or a consumer.
+async fn leads(admin: &async_nats::Client, info: &str) -> usize {
+    eventually(info, async || {
+        let answer = admin.request(format!("$JS.API.{info}"), "".into()).await.ok()?;
+        let info: Json = serde_json::from_slice(&answer.payload).ok()?;
+        info["cluster"]["leader"].as_str()?.strip_prefix('n')?.parse().ok()
+    })
+    .await
 }

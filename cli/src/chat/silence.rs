@@ -44,7 +44,15 @@ mod tests {
     use super::*;
 
     fn worker(process: &str, agent: &str, (held, slots): (usize, usize)) -> Heartbeat {
-        Heartbeat { process: process.parse().unwrap(), pid: 7, agent: agent.parse().unwrap(), held, slots, is_draining: false }
+        Heartbeat {
+            process: process.parse().unwrap(),
+            pid: 7,
+            agent: agent.parse().unwrap(),
+            held,
+            slots,
+            is_draining: false,
+            server: None,
+        }
     }
 
     fn said(workers: Vec<Heartbeat>, change: impl FnOnce(&mut Brief)) -> String {

@@ -11,7 +11,7 @@ const NOW_MS: u64 = 1_000_000_000;
 
 fn heartbeat(agent: &str) -> Heartbeat {
     let (process, agent) = (format!("{agent}-1").parse().unwrap(), agent.parse().unwrap());
-    Heartbeat { process, pid: 7, agent, held: 1, slots: 64, is_draining: false }
+    Heartbeat { process, pid: 7, agent, held: 1, slots: 64, is_draining: false, server: None }
 }
 
 fn thing(what: &str) -> Inspected {

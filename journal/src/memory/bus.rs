@@ -129,6 +129,10 @@ impl Bus for Memory {
         self.link.subscribe()
     }
 
+    fn server_name(&self) -> Option<String> {
+        None
+    }
+
     async fn drain(&self) {
         // Nothing waits to be sent: what is said here has been delivered already.
         self.disconnect();

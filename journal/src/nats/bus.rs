@@ -71,6 +71,10 @@ impl Bus for Nats {
         self.link.connection()
     }
 
+    fn server_name(&self) -> Option<String> {
+        Some(self.link.server().server_name).filter(|name| !name.is_empty())
+    }
+
     async fn drain(&self) {
         let mut connection = self.link.connection();
         // Draining ends the client even if its buffer is not written yet: that comes first.

@@ -117,7 +117,8 @@ impl Coordinator {
             let is_draining = process.drain.is_cancelled();
             for agent in self.world.definition.catalogs.keys() {
                 let held = process.held.borrow().iter().filter(|(serving, _)| serving == agent).count();
-                let beat = Heartbeat { process: process.id.clone(), pid: 1, agent: agent.clone(), held, slots: 1, is_draining };
+                let beat =
+                    Heartbeat { process: process.id.clone(), pid: 1, agent: agent.clone(), held, slots: 1, is_draining, server: None };
                 self.presence.heard(beat, at);
             }
         }
