@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use journal::{Append, LoadError, Shared, WorkItem, complete, planted, salvage};
-use protocol::brief::Phase;
 use protocol::conversation::{Conversation, Draft, FoldError, Partial};
 use protocol::entry::{Head, Trace};
 use protocol::event::{Event, Failed, failure};
@@ -29,14 +28,11 @@ use crate::held::{Held, Hold};
 use crate::live::Speaker;
 use crate::model::Request;
 use crate::role::{Role, RoleError, Roles};
+use crate::turn::loss::{Looks, is_over};
 use crate::turn::{Delivered, Effect, Finish, Input, Turn};
 
 /// How often a running turn tells the broker that its work item is alive; the ack wait is four times as long.
 const EXTEND: Duration = Duration::from_secs(1);
-/// How often a running turn looks at the journal although nobody told it to.
-const LOOK: Duration = Duration::from_secs(10);
-/// How soon it looks again when it was told to: the replica that answers may not have yet what the leader has stored.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Before a work item that could not be begun is offered again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -305,16 +301,16 @@ impl Driver {
     async fn lost(&self, turn: &Turn, hold: &Hold) {
         let mut connection = self.broker.connection();
         let conversation = turn.conversation().id();
-        let mut pause = LOOK;
+        let mut looks = Looks::default();
         loop {
-            tokio::select! {
-                () = hold.moved() => pause = LOOK_AGAIN,
-                () = sleep(pause) => pause = (pause * 2).min(LOOK),
+            looks = tokio::select! {
+                () = hold.moved() => looks.told(),
+                () = sleep(looks.pause()) => looks.untold(),
                 changed = connection.changed() => match changed {
-                    Ok(()) => pause = LOOK_AGAIN,
+                    Ok(()) => looks.told(),
                     Err(_) => return std::future::pending().await,
                 },
-            }
+            };
             if connection.borrow_and_update().is_up && !planted::is("deaf-to-cancel") && self.has_moved(conversation, turn.epoch()).await {
                 return;
             }
@@ -324,10 +320,7 @@ impl Driver {
     /// Whether the conversation's newest entry belongs to another epoch, or ends it.
     async fn has_moved(&self, conversation: &ConversationId, epoch: Seq) -> bool {
         match self.broker.tail(&self.orchestration, conversation).await {
-            Ok(Some(tail)) => Head::decode(&tail.subject, &tail.headers).is_ok_and(|head| {
-                // A replica that lags shows an older epoch, which is nobody's loss.
-                head.epoch_after(tail.seq) > epoch || (head.epoch_after(tail.seq) == epoch && head.brief.phase != Phase::Working)
-            }),
+            Ok(Some(tail)) => is_over(&tail, epoch),
             // Nothing is left of it, or the replica has nothing of it yet: only the leader can tell.
             Ok(None) => matches!(self.broker.at(&self.orchestration, conversation, 0).await, Ok(None)),
             // Nothing can be learned now: the fence decides.

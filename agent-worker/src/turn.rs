@@ -11,6 +11,7 @@ mod begin;
 mod desk;
 mod fence;
 mod give_up;
+pub mod loss;
 mod outcome;
 mod put_off;
 mod resolve;

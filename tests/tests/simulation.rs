@@ -159,7 +159,7 @@ fn the_stories_are_about_everything() {
 }
 
 /// Each planted bug, and the promises of which at least one must be found broken.
-const PLANTED: [(Plant, &[&str]); 14] = [
+const PLANTED: [(Plant, &[&str]); 16] = [
     (Plant::AppendsUnfenced, &["I3"]),
     (Plant::AcksFirst, &["acked"]),
     (Plant::TakesUnknownForFailed, &["I7", "I8"]),
@@ -174,6 +174,8 @@ const PLANTED: [(Plant, &[&str]); 14] = [
     (Plant::RepeatsUnderAnotherKey, &["I1"]),
     (Plant::AcceptsBeforeStored, &["I1"]),
     (Plant::AcksWhatItLost, &["acked"]),
+    (Plant::ActsOnLateWord, &["I13"]),
+    (Plant::LooksOnce, &["I13"]),
 ];
 
 /// A check that cannot fail proves nothing.

@@ -7,16 +7,14 @@ use protocol::conversation::{Draft, PrepareError, Prepared};
 use protocol::entry::Trace;
 use protocol::event::Event;
 use protocol::ids::{ConversationId, Seq};
-use protocol::subject::{Class, EntrySubject};
+use protocol::subject::Class;
 use telemetry::{context, spans};
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument, Span};
 
 use super::{Driver, RETRY};
+use crate::turn::loss::{Behind, must_look};
 use crate::turn::{Finish, Input, Turn};
-
-/// Whoever hears within this time that its entry is stored has heard it before anybody can have gone on without it.
-const AT_ONCE: Duration = Duration::from_millis(200);
 
 impl Driver {
     /// Appends until the broker has said what became of it, or the worker gives up what it has not finished; gives the turn's
@@ -28,7 +26,7 @@ impl Driver {
         let span = transfer.in_scope(|| spans::publish(template, conversation.as_str(), turn.conversation().tail().next));
         draft.trace = span.in_scope(current_trace);
         spans::entry(&span, &draft.id.to_string(), turn.epoch().0);
-        let (asked_at, is_note) = (Instant::now(), draft.class == Class::Note);
+        let (asked_at, class) = (Instant::now(), draft.class.clone());
         let prepared = match turn.conversation().prepare(draft) {
             Ok(prepared) => prepared,
             Err(PrepareError::Encode(error)) => {
@@ -45,9 +43,8 @@ impl Driver {
             match self.broker.append(&prepared).instrument(span.clone()).await {
                 Append::Appended(seq) => {
                     let input = stored(turn, prepared, seq)?;
-                    // What is not the turn's outcome permits it to go on: as long as nobody else does.
-                    let is_late = is_note && asked_at.elapsed() > AT_ONCE;
-                    return if is_late && self.is_overtaken(turn).await? { Err(Finish::Dropped) } else { Ok(input) };
+                    let must_look = must_look(&class, asked_at.elapsed());
+                    return if must_look && self.is_overtaken(turn).await? { Err(Finish::Dropped) } else { Ok(input) };
                 }
                 Append::Fenced { tail } => {
                     let after = self.after_fence(turn, prepared, tail).await;
@@ -114,11 +111,10 @@ impl Driver {
         let (conversation, mut ordinal) = (turn.conversation().id(), turn.conversation().tail().next);
         let mut pause = Duration::from_millis(2);
         loop {
-            match self.broker.at(&self.orchestration, conversation, ordinal).await {
-                Ok(None) => return Ok(false),
-                // People may say something meanwhile: that takes the turn from nobody.
-                Ok(Some(next)) if next.subject.parse::<EntrySubject>().is_ok_and(|next| next.class == Class::In) => ordinal += 1,
-                Ok(Some(_)) => return Ok(true),
+            match self.broker.at(&self.orchestration, conversation, ordinal).await.map(|next| Behind::of(next.as_ref())) {
+                Ok(Behind::Nothing) => return Ok(false),
+                Ok(Behind::Message) => ordinal += 1,
+                Ok(Behind::Successor) => return Ok(true),
                 Err(error) => {
                     tracing::debug!(%conversation, "not yet known whether the turn is still this worker's: {error}");
                     self.pause(pause).await?;

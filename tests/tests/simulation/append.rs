@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
+use agent_worker::turn::loss::{Behind, must_look};
 use agent_worker::turn::{Finish, Input, Turn};
 use journal::{Append, Journal, LoadError, has_reached, load};
 use protocol::conversation::{Draft, Prepared};
 use protocol::ids::{EntryId, Seq};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::plant::Plant;
 use super::worker::{RETRY, Slot};
 
 impl Slot {
     pub(super) async fn append(&self, turn: &mut Turn, draft: Draft) -> Result<Input, Finish> {
+        let (asked_at, class) = (Instant::now(), draft.class.clone());
         let give_back = |reason: String| Finish::GiveBack { delay: RETRY, reason };
         let prepared = match turn.conversation().prepare(draft.clone()) {
             Ok(prepared) => prepared,
@@ -27,7 +29,11 @@ impl Slot {
             // It is stored or not; its writer has not heard of it yet.
             self.world.step().await;
             match append {
-                Append::Appended(seq) => return stored(turn, prepared, seq),
+                Append::Appended(seq) => {
+                    let input = stored(turn, prepared, seq)?;
+                    let must_look = must_look(&class, asked_at.elapsed()) && !self.world.has(Plant::ActsOnLateWord);
+                    return if must_look && self.is_overtaken(turn).await? { Err(Finish::Dropped) } else { Ok(input) };
+                }
                 Append::Fenced { tail } => return self.after_fence(turn, prepared, tail).await,
                 Append::Gone => return Err(Finish::Settled),
                 Append::Refused(refusal) => return Ok(Input::Refused(refusal)),
@@ -85,6 +91,24 @@ impl Slot {
                 Err(LoadError::Fold(error)) => return Err(Finish::GiveBack { delay: RETRY, reason: error.to_string() }),
             }
             pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Whether anybody has gone on behind this turn's tail. Only the leader knows.
+    async fn is_overtaken(&self, turn: &Turn) -> Result<bool, Finish> {
+        let (known, mut ordinal) = (turn.conversation(), turn.conversation().tail().next);
+        let mut pause = Duration::from_millis(2);
+        loop {
+            self.world.step().await;
+            match self.process.broker.at(known.orchestration(), known.id(), ordinal).await.map(|next| Behind::of(next.as_ref())) {
+                Ok(Behind::Nothing) => return Ok(false),
+                Ok(Behind::Message) => ordinal += 1,
+                Ok(Behind::Successor) => return Ok(true),
+                Err(_) => {
+                    self.pause(pause).await?;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+            }
         }
     }
 

@@ -11,6 +11,18 @@ use super::definition::{AGENTS, TOOLS};
 use super::record::{Seen, Whose};
 use super::world::World;
 
+/// A call of a model; dropped, it is closed.
+struct ModelCall<'a> {
+    world: &'a World,
+    token: u64,
+}
+
+impl Drop for ModelCall<'_> {
+    fn drop(&mut self) {
+        self.world.record(Seen::Closed { token: self.token });
+    }
+}
+
 impl World {
     /// One answer, after a while.
     pub(crate) async fn ask(
@@ -22,6 +34,7 @@ impl World {
         let token = self.number();
         self.tell(|| format!("{} asks the model of {} for {} (t:{token})", whose.process, whose.agent, whose.conversation));
         self.record(Seen::Asked { whose: whose.clone(), token, is_summary, messages });
+        let _call = ModelCall { world: self, token };
         let takes = if self.chance(50) { 40_000 } else { 5_000 };
         self.step().await;
         self.takes(takes).await;

@@ -32,4 +32,8 @@ pub(crate) enum Plant {
     AcceptsBeforeStored,
     /// A worker that has lost its conversation acks the work item, as if it had done it.
     AcksWhatItLost,
+    /// A worker that hears late that its intent is stored runs the tool without a look at what has happened since.
+    ActsOnLateWord,
+    /// A worker that is told that its conversation moved looks once, and believes the replica that answers.
+    LooksOnce,
 }

@@ -35,6 +35,8 @@ pub(crate) enum Seen {
     Asked { whose: Whose, token: u64, is_summary: bool, messages: Vec<PromptMessage<'static>> },
     /// It has answered.
     Answered { token: u64 },
+    /// Nobody waits for its answer any more: there is one, or whoever asked has broken off.
+    Closed { token: u64 },
     /// A tool was called, and whether that had an effect: the first call under its key, of no stale owner.
     Called { whose: Whose, tool: String, key: String, arguments: String, is_effect: bool },
     /// A worker told the broker that a work item is done.
@@ -67,7 +69,7 @@ pub(crate) struct Recording {
     pub(crate) stored: Vec<Stored>,
     /// How often each fault of the network has struck.
     pub(crate) faults: BTreeMap<Fault, u64>,
-    /// No fault of any kind was to happen.
+    /// No fault of any kind was to happen, but what happens in a healthy cluster: replicas lag, and acknowledgements take their time.
     pub(crate) is_calm: bool,
     /// The conversation whose turns kill their workers.
     pub(crate) poisoned: Option<ConversationId>,

@@ -78,7 +78,7 @@ impl Story {
         let memory = Memory::with_faults(rng.u64(..), Faults::default());
         memory.provision(&Plan::new(definition.orchestration.name().clone(), definition.agents())).await.unwrap();
         let world = Rc::new(World::new(rng, definition, memory, plant, is_told));
-        let faults = if world.is_calm { Faults::default() } else { weather(&world) };
+        let faults = if world.is_calm { calm(&world) } else { weather(&world) };
         world.set_faults(faults.clone());
         let has_coordinator = world.chance(750);
         let mut story =
@@ -330,6 +330,12 @@ impl Kind {
             Self::Gateway => "gateway",
         }
     }
+}
+
+/// What nobody can call a fault: replicas lag, and acknowledgements take their time.
+fn calm(world: &World) -> Faults {
+    let [lag, late] = [(); 2].map(|()| world.pick(&[0, 0, 300]));
+    Faults::default().with(Fault::ReadStale, lag).with(Fault::AcknowledgementLate, late).delay(Duration::from_secs(3))
 }
 
 /// How bad the network is for the whole of a story: some faults never happen, some often.

@@ -4,12 +4,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use agent_worker::catalog;
+use agent_worker::turn::loss::{Looks, is_over};
 use agent_worker::turn::{Delivered, Effect, Finish, Input, Run, Turn};
 use futures::future::join_all;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use journal::{Bus, Delivery, Journal, LoadError, WorkError, WorkItem, complete};
-use protocol::brief::Phase;
 use protocol::conversation::{Conversation, FoldError, Partial};
 use protocol::entry::Head;
 use protocol::event::Event;
@@ -25,7 +25,6 @@ use super::record::{Seen, Whose};
 use super::world::{Process, World};
 
 const EXTEND: Duration = Duration::from_secs(1);
-const LOOK: Duration = Duration::from_secs(10);
 pub(crate) const RETRY: Duration = Duration::from_secs(2);
 
 /// One agent's slot in a worker process.
@@ -237,12 +236,16 @@ impl Slot {
     async fn lost(&self, turn: &Turn, notices: &mut Notices) {
         let (broker, conversation) = (&self.process.broker, turn.conversation().id());
         let mut connection = broker.connection();
+        let mut looks = Looks::default();
         loop {
-            tokio::select! {
+            looks = tokio::select! {
                 biased;
-                Some(_) = notices.next() => {}
-                _ = connection.changed() => {}
-                () = sleep(LOOK) => {}
+                Some(_) = notices.next() => looks.told(),
+                _ = connection.changed() => looks.told(),
+                () = sleep(looks.pause()) => looks.untold(),
+            };
+            if self.world.has(Plant::LooksOnce) {
+                looks = Looks::default();
             }
             if connection.borrow_and_update().is_up && self.has_moved(conversation, turn.epoch()).await {
                 return;
@@ -251,11 +254,10 @@ impl Slot {
     }
 
     async fn has_moved(&self, conversation: &ConversationId, epoch: Seq) -> bool {
-        match self.process.broker.tail(self.world.definition.orchestration.name(), conversation).await {
-            Ok(Some(tail)) => Head::decode(&tail.subject, &tail.headers).is_ok_and(|head| {
-                head.epoch_after(tail.seq) > epoch || (head.epoch_after(tail.seq) == epoch && head.brief.phase != Phase::Working)
-            }),
-            Ok(None) => true,
+        let (broker, orchestration) = (&self.process.broker, self.world.definition.orchestration.name());
+        match broker.tail(orchestration, conversation).await {
+            Ok(Some(tail)) => is_over(&tail, epoch),
+            Ok(None) => matches!(broker.at(orchestration, conversation, 0).await, Ok(None)),
             Err(_) => false,
         }
     }
