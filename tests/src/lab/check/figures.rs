@@ -144,15 +144,26 @@ fn excuses(view: &View<'_>, conversation: &str, tries: &[&ModelRequest<'_>], fro
     let costs = |fault: &&Fault<'_>| fault.may_repeat(conversation) && fault.at_us <= to_us && over_us(fault) >= from_us;
     let faults = view.faults.iter().filter(costs).count();
     let cut = tries.iter().filter(|request| request.is_cut).count();
-    // Nobody takes over from the living.
-    let orphans = |fault: &&Fault<'_>| fault.may_orphan();
-    let struck = view.faults.iter().filter(orphans).any(|fault| fault.touches(from_us.saturating_sub(AFTERMATH_US), to_us));
+    let recent = |fault: &&Fault<'_>| fault.touches(from_us.saturating_sub(AFTERMATH_US), to_us);
     let interferes = |line: &&Line<'_>| match line.kind() {
-        "taken" | "redispatched" => struck,
+        // Nobody takes over from the living.
+        "taken" | "redispatched" => view.faults.iter().filter(recent).any(|fault| may_orphan(view, conversation, fault, line)),
         kind => matches!(kind, "reassigned" | "interrupted" | "deferred" | "handed-back" | "set-aside"),
     };
     let stored = view.lines(conversation).filter(interferes).filter(|line| (from_us..=to_us).contains(&view.stored_us(line))).count();
     faults * ATTEMPTS + cut + stored
+}
+
+/// Whether a fault can have led to this takeover.
+fn may_orphan(view: &View<'_>, conversation: &str, fault: &Fault<'_>, takeover: &Line<'_>) -> bool {
+    let (agent, taker) = match &takeover.subject.class {
+        Class::To { agent, .. } => (Some(agent), None),
+        _ => (takeover.agent(), Some(takeover.process())),
+    };
+    let before: Vec<&Line<'_>> = view.lines(conversation).take_while(|line| line.ordinal() < takeover.ordinal()).collect();
+    let of_item = before.iter().rev().take_while(|line| !matches!(line.subject.class, Class::To { .. }));
+    let writer = of_item.filter(|line| line.agent().is_some()).map(|line| line.process()).next();
+    agent.is_some_and(|agent| fault.may_orphan(agent.as_str(), writer, taker))
 }
 
 /// What happened in a conversation after it was called off.

@@ -1,9 +1,13 @@
-//! I10: 0 effects with an epoch below the highest one seen, for tools that check the epoch they are given.
+//! I10: 0 effects with an epoch below the highest one seen, for tools that check the epoch they are given. The tool server refuses what
+//! is stale by itself; so whoever calls it after somebody else has begun, and could have heard of that, is reported, effect or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Violation;
 use super::view::{ToolCall, View};
+
+/// How long a worker may take to hear that somebody else has begun.
+const TOLD_US: u64 = 1_000_000;
 
 pub(super) fn check(view: &View<'_>) -> Vec<Violation> {
     let epochs: BTreeMap<&str, BTreeSet<u64>> = view
@@ -19,6 +23,15 @@ pub(super) fn check(view: &View<'_>) -> Vec<Violation> {
         if call.is_effect && before.epoch > *epoch {
             let what = format!("{tool} took effect for epoch {epoch} after it had seen epoch {}", before.epoch);
             violations.push(Violation::of("I10", Some(conversation), call.at_us, [before.record, call.record], what));
+        }
+        let successor = view.lines(conversation).find(|line| line.begins_epoch() && line.seq > *epoch);
+        if let Some((line, begun_us)) = successor.map(|line| (line, view.stored_us(line)))
+            && call.at_us > begun_us + TOLD_US
+            && !view.is_deafened(begun_us, call.at_us)
+        {
+            let late_ms = (call.at_us - begun_us) / 1000;
+            let what = format!("{tool} was called in epoch {epoch}, {late_ms} ms after epoch {} had begun", line.seq);
+            violations.push(Violation::of("I10", Some(conversation), call.at_us, [line.record, call.record], what));
         }
         let is_known = epochs.get(conversation).is_none_or(|epochs| epochs.contains(epoch));
         if !is_known && !view.is_erased(conversation) {
@@ -46,6 +59,19 @@ mod tests {
         let mut story = taken_over();
         story.called_in("pay", "k1", "c1", 1, false);
         holds(&story);
+    }
+
+    #[test]
+    fn who_could_have_heard_that_it_is_stale_and_calls_all_the_same_is_reported() {
+        for (fault, broken) in [(None, &["I10"][..]), (Some("kill-worker"), &["I10"]), (Some("freeze-worker-3s"), &[])] {
+            let mut story = taken_over();
+            if let Some(fault) = fault {
+                story.fault(fault, "triage-1", None, 0);
+            }
+            story.wait(1_500);
+            story.called_in("pay", "k1", "c1", 1, false);
+            breaks(&story, broken);
+        }
     }
 
     #[test]

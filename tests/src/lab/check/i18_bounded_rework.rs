@@ -43,6 +43,39 @@ mod tests {
     }
 
     #[test]
+    fn only_a_takeover_from_the_process_that_was_struck_is_excused() {
+        let taken_from_triage_2 = |fault: &'static str, struck: &'static str, taker: &'static str| {
+            let mut story = Story::begun();
+            story.fault(fault, struck, None, 0);
+            story.wait(10_000);
+            story.taken("triage", "triage-2-1");
+            story.working("triage", "triage-2-1");
+            story.taken("triage", taker);
+            story.aborted(false);
+            story.by("triage", taker, vec![responded("t1", &[]), asked()]);
+            story
+        };
+        holds(&taken_from_triage_2("kill-worker", "triage-2", "triage-3"));
+        breaks(&taken_from_triage_2("kill-worker", "triage-1", "triage-3"), &["I18"]);
+        breaks(&taken_from_triage_2("kill-worker", "refund-2", "triage-3"), &["I18"]);
+        breaks(&taken_from_triage_2("freeze-worker-3s", "triage-1", "triage-3"), &["I18"]);
+        holds(&taken_from_triage_2("freeze-worker-3s", "triage-1", "triage-1"));
+        holds(&taken_from_triage_2("kill-cluster", "every node", "triage-3"));
+    }
+
+    #[test]
+    fn a_takeover_of_another_agents_turn_is_reported() {
+        let mut story = Story::begun();
+        story.fault("kill-worker", "refund-1", None, 0);
+        story.wait(1_000);
+        story.working("triage", "triage-2");
+        story.redispatched();
+        story.aborted(false);
+        story.by("triage", "triage-3", vec![responded("t1", &[]), asked()]);
+        breaks(&story, &["I18"]);
+    }
+
+    #[test]
     fn a_takeover_from_the_living_is_reported() {
         breaks(&asked_twice(|story| story.taken("triage", "triage-2")), &["I18"]);
     }

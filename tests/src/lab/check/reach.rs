@@ -58,9 +58,19 @@ impl Fault<'_> {
         }
     }
 
-    /// Whether a turn may have been taken from a worker.
-    pub(super) fn may_orphan(&self) -> bool {
-        reach(self.name) >= Reach::Worker
+    /// Whether a turn of `agent` may have been taken from its worker, by the process that did it, where one did: from the process that
+    /// wrote in it last, or, where none has, from any of that agent's.
+    pub(super) fn may_orphan(&self, agent: &str, writer: Option<&str>, taker: Option<&str>) -> bool {
+        // A process is named like the place in which it runs, and those before and after it.
+        let is_struck = |process: &str| process.strip_prefix(self.target).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
+        let is_of_agent = || self.target.strip_prefix(agent).is_some_and(|rest| rest.starts_with('-'));
+        // What was delivered to it while it was away, it takes from whoever has it by then.
+        let takes = || self.may_deliver_late() && taker.is_some_and(is_struck);
+        match reach(self.name) {
+            Reach::Nothing | Reach::Beside | Reach::Turn | Reach::Gateway => false,
+            Reach::Worker | Reach::Broker if self.name.contains("-worker") => writer.map_or_else(is_of_agent, is_struck) || takes(),
+            Reach::Worker | Reach::Broker => true,
+        }
     }
 
     /// Whether one delivery may come late, when it is over.
