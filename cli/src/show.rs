@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use journal::Broker;
+use protocol::brief::Phase;
 use protocol::conversation::Conversation;
-use protocol::entry::Entry;
+use protocol::entry::{Entry, Head};
 use protocol::event::{Event, Json};
+use protocol::ids::{ConversationId, OrchestrationName};
 use serde_json::json;
 
 use crate::args::ShowArgs;
@@ -21,11 +24,19 @@ pub(crate) async fn command(args: ShowArgs, out: Output) -> anyhow::Result<ExitC
     let (broker, orchestration) = connect::target(&args.target, &process).await?;
     let loaded = journal::load(&*broker, &orchestration, &args.conversation).await;
     let loaded = loaded.with_context(|| format!("conversation {} of orchestration {orchestration} cannot be read", args.conversation))?;
-    let conversation = loaded.with_context(|| {
-        format!("orchestration {orchestration} has no conversation {}: `baton list` shows those there are", args.conversation)
-    })?;
+    let Some(conversation) = loaded else { bail!(absence(&*broker, &orchestration, &args.conversation).await) };
     out.result(&as_json(&conversation), |_| text(&conversation))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why there is nothing of a conversation.
+async fn absence(broker: &dyn Broker, orchestration: &OrchestrationName, conversation: &ConversationId) -> String {
+    let tail = broker.tail(orchestration, conversation).await.ok().flatten();
+    let head = tail.and_then(|tail| Head::decode(&tail.subject, &tail.headers).ok());
+    if head.is_some_and(|head| head.brief.phase == Phase::Erased) {
+        return format!("conversation {conversation} of orchestration {orchestration} was erased: nothing is left of it");
+    }
+    format!("orchestration {orchestration} has no conversation {conversation}: `baton list` shows those there are")
 }
 
 fn as_json(conversation: &Conversation) -> Json {

@@ -125,9 +125,13 @@ impl Deployment {
         messages.iter().map(|message| message.subject.split_once(id).unwrap().1.to_owned()).collect()
     }
 
+    async fn baton(&self, verb: &str, arguments: &[&str]) -> Output {
+        let mut baton = command(&[verb, "--orchestration", "help", "--nats", self.server.url()]).await;
+        output(baton.args(arguments)).await
+    }
+
     async fn erase(&self, arguments: &[&str]) -> Output {
-        let mut erase = command(&["erase", "--orchestration", "help", "--nats", self.server.url()]).await;
-        output(erase.args(arguments)).await
+        self.baton("erase", arguments).await
     }
 
     /// Nobody is told anything of it but that it was erased, and nobody starts it again.
@@ -138,6 +142,9 @@ impl Deployment {
         self.http.delete(&path).await.problem(410, "erased");
         self.http.post(&format!("{path}/messages"), &json!({ "text": "Hello?" })).await.problem(410, "erased");
         self.http.post_once("/v1/conversations", key, &json!({ "message": "Help me." })).await.problem(410, "erased");
+        let shown = self.baton("show", &[id]).await;
+        let said = String::from_utf8_lossy(&shown.stderr).into_owned();
+        assert!(!shown.status.success() && said.contains("was erased"), "{said}");
         assert_eq!(self.left(id).await.len(), 1, "{:?}", self.left(id).await);
     }
 }
