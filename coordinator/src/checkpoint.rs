@@ -3,6 +3,7 @@
 //!
 //! Two slots are written in turn, chunk by chunk and the head last: whoever is interrupted leaves the other slot whole.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,17 +12,14 @@ use protocol::ids::{ConversationId, OrchestrationName, Seq};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Row;
+use crate::ledger::{Common, Packed};
 
 /// The version that this program writes, and the only one it reads: an unknown one costs time, not correctness.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// A chunk is full beyond this; with its last row it stays below 512 KiB, since a head's headers are bounded.
 const CHUNK_BYTES: usize = 256 * 1024;
 /// Nesting beyond this is refused.
 const DEPTH_MAX: usize = 32;
-
-/// The ledger's open conversations as of a sequence.
-pub type Rows = Vec<(ConversationId, Arc<Row>)>;
 
 /// How far a coordinator had come: what is stored beside the open conversations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +50,10 @@ struct Head {
 #[derive(Debug, Serialize, Deserialize)]
 struct Chunk {
     seq: Seq,
-    rows: Vec<Bytes>,
+    /// What rows have in common.
+    commons: Vec<Bytes>,
+    /// Each with the place of what it has in common with others.
+    rows: Vec<(usize, Bytes)>,
 }
 
 /// Why a checkpoint was not stored.
@@ -81,7 +82,7 @@ fn chunk_key(slot: u8, chunk: u32) -> String {
 pub async fn load(
     store: &(impl Store + ?Sized),
     name: &OrchestrationName,
-) -> Result<Option<(Place, Vec<(ConversationId, Row)>)>, StoreError> {
+) -> Result<Option<(Place, Vec<Packed>)>, StoreError> {
     let mut heads = Vec::new();
     for slot in 0..2 {
         heads.extend(head(store, name, slot).await?.map(|head| (slot, head)));
@@ -107,23 +108,30 @@ async fn rows(
     slot: u8,
     seq: Seq,
     chunks: u32,
-) -> Result<Option<Vec<(ConversationId, Row)>>, StoreError> {
+) -> Result<Option<Vec<Packed>>, StoreError> {
     let mut rows = Vec::new();
     for chunk in 0..chunks {
         let value = store.value(name, &chunk_key(slot, chunk)).await?;
         let chunk = value.and_then(|value| decode::<Chunk>(&value.bytes)).filter(|chunk| chunk.seq == seq);
-        let decoded = chunk.and_then(|chunk| chunk.rows.iter().map(|row| decode(row)).collect::<Option<Vec<_>>>());
-        let Some(decoded) = decoded else { return Ok(None) };
-        rows.extend(decoded);
+        let Some(unpacked) = chunk.and_then(|chunk| chunk.unpack()) else { return Ok(None) };
+        rows.extend(unpacked);
     }
     Ok(Some(rows))
+}
+
+impl Chunk {
+    /// Its rows; none when any cannot be read.
+    fn unpack(&self) -> Option<Vec<Packed>> {
+        let commons = self.commons.iter().map(|common| decode::<Common>(common).map(Arc::new)).collect::<Option<Vec<_>>>()?;
+        self.rows.iter().map(|(common, own)| Packed::from_parts(Arc::clone(commons.get(*common)?), own)).collect()
+    }
 }
 
 /// Stores the open conversations as of a place, instead of the older of the two checkpoints.
 ///
 /// # Errors
 /// [`CheckpointError`]; the newer one then still stands.
-pub async fn store(store: &(impl Store + ?Sized), name: &OrchestrationName, place: Place, rows: Rows) -> Result<(), CheckpointError> {
+pub async fn store(store: &(impl Store + ?Sized), name: &OrchestrationName, place: Place, rows: Vec<Packed>) -> Result<(), CheckpointError> {
     let (first, second) = (head(store, name, 0).await?, head(store, name, 1).await?);
     let slot = u8::from(second.map(|head| head.place.seq) < first.map(|head| head.place.seq));
     let mut chunks = 0;
@@ -151,17 +159,28 @@ async fn forget_chunks(store: &(impl Store + ?Sized), name: &OrchestrationName, 
 }
 
 /// As many rows as fill a chunk: one at a time, so that a large ledger is never held twice.
-fn next_chunk(seq: Seq, rest: &mut impl Iterator<Item = (ConversationId, Arc<Row>)>) -> Result<Option<Bytes>, rmp_serde::encode::Error> {
-    let (mut rows, mut bytes) = (Vec::new(), 0);
-    for (id, row) in rest {
-        let row = Bytes::from(rmp_serde::to_vec_named(&(id, &*row))?);
-        bytes += row.len();
-        rows.push(row);
+fn next_chunk(seq: Seq, rest: &mut impl Iterator<Item = Packed>) -> Result<Option<Bytes>, rmp_serde::encode::Error> {
+    let mut chunk = Chunk { seq, commons: Vec::new(), rows: Vec::new() };
+    let (mut places, mut bytes) = (HashMap::new(), 0);
+    for packed in rest {
+        let (common, own) = packed.parts();
+        let place = match places.get(common) {
+            Some(place) => *place,
+            None => {
+                let encoded = Bytes::from(rmp_serde::to_vec_named(&**common)?);
+                bytes += encoded.len();
+                chunk.commons.push(encoded);
+                places.insert(Arc::clone(common), chunk.commons.len() - 1);
+                chunk.commons.len() - 1
+            }
+        };
+        bytes += own.len();
+        chunk.rows.push((place, Bytes::copy_from_slice(own)));
         if bytes >= CHUNK_BYTES {
             break;
         }
     }
-    if rows.is_empty() { Ok(None) } else { Ok(Some(rmp_serde::to_vec_named(&Chunk { seq, rows })?.into())) }
+    if chunk.rows.is_empty() { Ok(None) } else { Ok(Some(rmp_serde::to_vec_named(&chunk)?.into())) }
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {

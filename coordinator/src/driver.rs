@@ -199,9 +199,11 @@ impl Driver {
         match Head::decode(&stored.subject, &stored.headers) {
             Ok(head) => {
                 self.ledger.apply(stored.seq, stored.time_ms, &head);
-                let id = &head.subject.conversation;
-                if let Some(row) = self.ledger.row(id).filter(|_| head.subject.class == Class::Ask && self.may_act()) {
-                    self.outbox.add(id, row);
+                if head.subject.class == Class::Ask
+                    && self.may_act()
+                    && let Some(row) = self.ledger.row(&head.subject.conversation)
+                {
+                    self.outbox.add(&row);
                 }
             }
             Err(error) => {

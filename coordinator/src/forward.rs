@@ -36,10 +36,10 @@ struct Line {
 
 impl Outbox {
     /// What a conversation's last entry asks.
-    pub fn add(&mut self, conversation: &ConversationId, row: &Row) {
+    pub fn add(&mut self, row: &Row) {
         if let Some(gateway) = &row.brief.fixed.gateway {
             let asked = row.brief.requests.iter().filter(|request| request.id.ordinal == row.ordinal);
-            let requests = asked.map(|request| (conversation.clone(), request.id));
+            let requests = asked.map(|request| (row.conversation.clone(), request.id));
             self.lines.entry(gateway.clone()).or_default().queue.extend(requests);
         }
     }
@@ -48,7 +48,7 @@ impl Outbox {
     pub fn renew(&mut self, gateway: &ProcessId, ledger: &Ledger) {
         let line = self.lines.entry(gateway.clone()).or_default();
         let waiting = ledger.waiting_at(gateway);
-        line.queue = waiting.flat_map(|(id, row)| row.brief.requests.iter().map(|request| (id.clone(), request.id))).collect();
+        line.queue = waiting.flat_map(asked).collect();
         (line.failures, line.not_before) = (0, Duration::ZERO);
     }
 
@@ -93,10 +93,7 @@ impl Line {
     /// The next request that is still open.
     fn next(&mut self, ledger: &Ledger) -> Option<ForwardedRequest> {
         while let Some((conversation, request)) = self.queue.pop_front() {
-            let row = ledger.row(&conversation);
-            let open = row.and_then(|row| Some((row, row.brief.requests.iter().find(|open| open.id == request)?)));
-            if let Some((row, open)) = open {
-                let forwarded = forwarded(&conversation, row, open);
+            if let Some(forwarded) = ledger.row(&conversation).and_then(|row| forwarded(row, request)) {
                 self.under_way = Some((conversation, request));
                 return Some(forwarded);
             }
@@ -105,14 +102,16 @@ impl Line {
     }
 }
 
-fn forwarded(conversation: &ConversationId, row: &Row, request: &OpenRequest) -> ForwardedRequest {
-    ForwardedRequest {
-        conversation: conversation.clone(),
-        request: request.id,
-        kind: request.kind,
-        audience: request.audience.clone(),
-        agent: row.brief.owner.clone(),
-    }
+fn asked(row: Row) -> impl Iterator<Item = (ConversationId, RequestId)> {
+    let Row { conversation, brief, .. } = row;
+    brief.requests.into_iter().map(move |request| (conversation.clone(), request.id))
+}
+
+/// The request as it is forwarded, if it is still open.
+fn forwarded(row: Row, request: RequestId) -> Option<ForwardedRequest> {
+    let Row { conversation, brief, .. } = row;
+    let OpenRequest { kind, audience, .. } = brief.requests.into_iter().find(|open| open.id == request)?;
+    Some(ForwardedRequest { conversation, request, kind, audience, agent: brief.owner })
 }
 
 /// Hands a request to a gateway; whether the gateway said that it has it.

@@ -23,7 +23,7 @@ fn story() -> Story {
 fn outbox(story: &Story) -> Outbox {
     let mut outbox = Outbox::default();
     for id in ["c1", "c2"].map(conversation) {
-        outbox.add(&id, story.ledger.row(&id).unwrap());
+        outbox.add(&story.ledger.row(&id).unwrap());
     }
     outbox
 }
@@ -114,6 +114,6 @@ fn conversations_without_a_gateway_are_nobodys_to_forward() {
     story.tell("c1", opened("triage"));
     story.tell("c1", asked("triage", None));
     let mut outbox = Outbox::default();
-    outbox.add(&conversation("c1"), story.ledger.row(&conversation("c1")).unwrap());
+    outbox.add(&story.ledger.row(&conversation("c1")).unwrap());
     assert_eq!((outbox.wake(), outbox.next(&story.ledger, at(0))), (None, vec![]));
 }

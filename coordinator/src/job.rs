@@ -14,8 +14,9 @@ use protocol::query::ForwardedRequest;
 use protocol::subject;
 
 use crate::act::{ActError, Acted, Actor};
-use crate::checkpoint::{self, CheckpointError, Place, Rows};
+use crate::checkpoint::{self, CheckpointError, Place};
 use crate::forward;
+use crate::ledger::Packed;
 use crate::presence::{PROBE_TIMEOUT, Probe};
 use crate::retention::{Look, Looked};
 use crate::revisions::{Known, Learnt};
@@ -215,7 +216,7 @@ pub(crate) async fn retire(actor: Arc<Actor>, agent: AgentName) -> Done {
     Done::Retired
 }
 
-pub(crate) async fn store(actor: Arc<Actor>, place: Place, rows: Rows) -> Done {
+pub(crate) async fn store(actor: Arc<Actor>, place: Place, rows: Vec<Packed>) -> Done {
     let seq = place.seq;
     let stored = checkpoint::store(&*actor.broker, &actor.orchestration, place, rows).await;
     Done::Stored { seq, stored }

@@ -1,164 +1,40 @@
 //! The ledger: what every open conversation is doing, as the heads of its entries say. Pure: entries go in, questions are
 //! answered from indexes, and nothing is ever asked of a clock. It may be behind the journal, so nothing is *decided* here.
 
-use std::borrow::Cow;
+mod packed;
+mod row;
+mod rows;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
-use protocol::brief::{Brief, Phase};
+use protocol::brief::Phase;
 use protocol::entry::Head;
-use protocol::event::{Audience, Event};
-use protocol::ids::{AgentName, ConversationId, Ordinal, ProcessId, RequestId, Revision, Seq};
-use protocol::query::Shown;
-use protocol::subject::Class;
-use serde::{Deserialize, Serialize};
+use protocol::ids::{AgentName, ConversationId, ProcessId, Revision, Seq};
 
+use self::rows::{Rows, Slot};
 use crate::checkpoint::Place;
 use crate::retention::Newest;
 
-/// One conversation. Times are the broker's, in milliseconds since the Unix epoch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Row {
-    /// Its state in brief.
-    pub brief: Brief,
-    /// Its last entry's ordinal.
-    pub ordinal: Ordinal,
-    /// Its last entry's sequence: whatever is decided from this row holds only while this is the tail.
-    pub seq: Seq,
-    /// Its epoch.
-    pub epoch: Seq,
-    /// Its last work item.
-    pub item: Seq,
-    /// When the work item with which the current turn began was stored.
-    pub turn_ms: u64,
-    /// When its last entry was stored.
-    pub last_ms: u64,
-    /// When it was opened.
-    pub opened_ms: u64,
-    /// Before this nobody is expected to go on: a deferral, a hand-back, something set aside.
-    pub not_before_ms: Option<u64>,
-    /// By when each open request must be answered, where it must.
-    pub due: Vec<(RequestId, u64)>,
-    /// Its last entry's kind.
-    pub kind: Cow<'static, str>,
-    /// The revision its last entry was written under.
-    pub revision: Revision,
-    /// The trace of its last entry.
-    pub traceparent: Option<String>,
-    /// Whether bytes that no version writes lie behind its last entry.
-    #[serde(default)]
-    pub is_damaged: bool,
-}
-
-/// A bound that has passed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expired {
-    /// This request was not answered in time.
-    Request(RequestId),
-    /// The turn took too long.
-    Turn,
-    /// The conversation took too long.
-    Conversation,
-}
-
-impl Row {
-    fn after(before: Option<&Self>, seq: Seq, time_ms: u64, head: &Head) -> Self {
-        let (brief, ordinal) = (&head.brief, head.subject.ordinal);
-        let is_item = matches!(head.subject.class, Class::To { .. });
-        let puts_off = matches!(head.kind.as_str(), "deferred" | "handed-back" | "set-aside");
-        let not_before_ms = brief.wait_secs.map(|wait_secs| {
-            // The brief repeats the wait after entries that do not begin it, people's messages above all.
-            let begun = before.and_then(|row| row.not_before_ms).filter(|_| !puts_off);
-            begun.unwrap_or_else(|| later(time_ms, wait_secs))
-        });
-        let due = brief.requests.iter().filter_map(|request| {
-            let known = before.and_then(|row| row.due.iter().find(|(id, _)| *id == request.id)).map(|(_, due_ms)| *due_ms);
-            Some((request.id, known.or_else(|| Some(later(time_ms, request.due_secs?)))?))
-        });
-        Self {
-            ordinal,
-            seq,
-            epoch: head.epoch_after(seq),
-            item: before.filter(|_| !is_item).map_or(seq, |row| row.item),
-            turn_ms: before.filter(|_| brief.turn != ordinal).map_or(time_ms, |row| row.turn_ms),
-            last_ms: time_ms,
-            opened_ms: before.map_or(time_ms, |row| row.opened_ms),
-            not_before_ms,
-            due: due.collect(),
-            kind: known_kind(&head.kind),
-            revision: head.revision.clone(),
-            traceparent: head.trace.as_ref().map(|trace| trace.parent.clone()),
-            is_damaged: false,
-            brief: brief.clone(),
-        }
-    }
-
-    /// The first bound that it will pass, and when.
-    pub fn deadline(&self) -> Option<(u64, Expired)> {
-        let fixed = &self.brief.fixed;
-        let turn = match self.brief.phase {
-            Phase::Working => fixed.turn_secs.map(|secs| (later(self.turn_ms, secs), Expired::Turn)),
-            Phase::Waiting => None,
-            Phase::Completed | Phase::Failed | Phase::Cancelled | Phase::Erased => return None,
-        };
-        let conversation = fixed.conversation_secs.map(|secs| (later(self.opened_ms, secs), Expired::Conversation));
-        let requests = self.due.iter().map(|(id, due_ms)| (*due_ms, Expired::Request(*id)));
-        requests.chain(turn).chain(conversation).min_by_key(|(at_ms, _)| *at_ms)
-    }
-
-    /// Since when these people are asked something.
-    pub fn waits_since_ms(&self, audience: &Audience) -> u64 {
-        let asked = self.brief.requests.iter().filter(|request| request.audience == *audience);
-        let since = asked.filter_map(|request| {
-            let (_, due_ms) = self.due.iter().find(|(id, _)| *id == request.id)?;
-            Some(due_ms.saturating_sub(request.due_secs?.saturating_mul(1000)))
-        });
-        since.min().unwrap_or(self.last_ms)
-    }
-
-    /// The row as it is shown to people.
-    pub fn shown(&self, conversation: &ConversationId) -> Shown {
-        Shown {
-            conversation: conversation.clone(),
-            brief: self.brief.clone(),
-            ordinal: self.ordinal,
-            kind: self.kind.clone().into_owned(),
-            revision: self.revision.clone(),
-            last_ms: self.last_ms,
-            opened_ms: self.opened_ms,
-            due: self.due.clone(),
-            traceparent: self.traceparent.clone(),
-        }
-    }
-}
-
-/// The same word without its bytes: a million conversations share a handful of kinds.
-fn known_kind(kind: &str) -> Cow<'static, str> {
-    let known = Event::KINDS.iter().find(|known| **known == kind);
-    known.map_or_else(|| Cow::Owned(kind.to_owned()), |known| Cow::Borrowed(*known))
-}
-
-const fn later(time_ms: u64, secs: u64) -> u64 {
-    time_ms.saturating_add(secs.saturating_mul(1000))
-}
+pub use self::packed::{Common, Packed};
+pub use self::row::{Expired, Row};
 
 /// Every open conversation, and those that ended a short while ago.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     seq: Seq,
     retention_ms: u64,
-    rows: BTreeMap<ConversationId, Arc<Row>>,
+    rows: Rows,
     /// Open conversations by their first deadline.
-    deadlines: BTreeSet<(u64, ConversationId)>,
+    deadlines: BTreeSet<(u64, Slot)>,
     /// Conversations whose owner must act, by the owner's work item.
-    working: BTreeMap<AgentName, BTreeSet<(Seq, ConversationId)>>,
+    working: BTreeMap<AgentName, BTreeSet<(Seq, Slot)>>,
     /// Conversations that wait for somebody, by the gateway that serves their caller.
-    waiting: BTreeMap<ProcessId, BTreeSet<ConversationId>>,
+    waiting: BTreeMap<ProcessId, BTreeSet<Slot>>,
     /// Open conversations with bytes in them that no version writes.
-    damaged: BTreeSet<ConversationId>,
+    damaged: BTreeSet<Slot>,
     /// Conversations that are over, by when they ended.
-    ended: BTreeSet<(u64, ConversationId)>,
+    ended: BTreeSet<(u64, Slot)>,
     /// The first entry that a newer version may read, of those passed over.
     unread: Option<Seq>,
     /// The newest end and the newest tombstone.
@@ -167,8 +43,6 @@ pub struct Ledger {
     unpurged: BTreeMap<Seq, (u64, ConversationId)>,
     /// How many open conversations run on each revision.
     used: BTreeMap<Revision, usize>,
-    owners: BTreeSet<AgentName>,
-    revisions: BTreeSet<Revision>,
 }
 
 impl Ledger {
@@ -178,12 +52,12 @@ impl Ledger {
     }
 
     /// The ledger of a checkpoint: from its place and the rows that were open then.
-    pub fn restore(retention_ms: u64, place: Place, rows: impl IntoIterator<Item = (ConversationId, Row)>) -> Self {
+    pub fn restore(retention_ms: u64, place: Place, rows: impl IntoIterator<Item = Packed>) -> Self {
         let Place { seq, unread, ended, erased, unpurged, .. } = place;
         let unpurged = unpurged.into_iter().map(|(seq, id)| (seq, (0, id))).collect();
         let mut ledger = Self { unread, newest: Newest { ended, erased }, unpurged, ..Self::new(retention_ms) };
-        for (id, row) in rows {
-            ledger.put(id, row);
+        for packed in rows {
+            ledger.put(packed);
         }
         ledger.seq = seq;
         ledger
@@ -196,9 +70,10 @@ impl Ledger {
         }
         self.seq = seq;
         let id = &head.subject.conversation;
-        let before = self.rows.remove_entry(id);
-        if let Some((id, row)) = &before {
-            self.unindex(id, row);
+        let slot = self.rows.find(id);
+        let before = slot.and_then(|slot| Some((slot, self.rows.row(slot)?)));
+        if let Some((slot, row)) = &before {
+            self.unindex(*slot, row);
         }
         if head.brief.phase.is_ended() {
             self.newest.ended = seq;
@@ -207,20 +82,19 @@ impl Ledger {
         if head.brief.phase == Phase::Erased {
             self.newest.erased = seq;
             self.unpurged.insert(seq, (time_ms, id.clone()));
+            slot.into_iter().for_each(|slot| self.rows.remove(slot));
         } else {
-            let row = Row::after(before.as_ref().map(|(_, row)| &**row), seq, time_ms, head);
-            self.put(before.map_or_else(|| id.clone(), |(id, _)| id), row);
+            self.put(Packed::new(Row::after(before.as_ref().map(|(_, row)| row), seq, time_ms, head)));
         }
     }
 
     /// Passes over bytes that no version writes, and remembers where they lie until an entry follows them.
     pub fn damage(&mut self, seq: Seq, id: &ConversationId) {
         if seq > self.seq
-            && let Some(row) = self.rows.get(id).filter(|row| !row.brief.phase.is_ended() && !row.is_damaged)
+            && let Some(row) = self.row(id).filter(|row| !row.brief.phase.is_ended() && !row.is_damaged)
         {
-            let row = Row { is_damaged: true, ..Row::clone(row) };
-            self.damaged.insert(id.clone());
-            self.rows.insert(id.clone(), Arc::new(row));
+            let slot = self.rows.put(Packed::new(Row { is_damaged: true, ..row }));
+            self.damaged.insert(slot);
         }
         self.seq = self.seq.max(seq);
     }
@@ -237,44 +111,44 @@ impl Ledger {
     pub fn expire(&mut self, now_ms: u64) {
         while let Some((ended_ms, _)) = self.ended.first()
             && ended_ms.saturating_add(self.retention_ms) <= now_ms
-            && let Some((_, id)) = self.ended.pop_first()
+            && let Some((_, slot)) = self.ended.pop_first()
         {
-            self.rows.remove(&id);
+            self.rows.remove(slot);
         }
     }
 
-    fn put(&mut self, id: ConversationId, mut row: Row) {
-        row.brief.owner = intern(&mut self.owners, &row.brief.owner);
-        row.revision = intern(&mut self.revisions, &row.revision);
-        self.index(&id, &row);
-        self.rows.insert(id, Arc::new(row));
+    fn put(&mut self, packed: Packed) {
+        let slot = self.rows.put(packed);
+        if let Some(row) = self.rows.row(slot) {
+            self.index(slot, &row);
+        }
     }
 
-    fn index(&mut self, id: &ConversationId, row: &Row) {
+    fn index(&mut self, slot: Slot, row: &Row) {
         if !row.brief.phase.is_ended() {
             *self.used.entry(row.revision.clone()).or_default() += 1;
         }
         if row.is_damaged {
-            self.damaged.insert(id.clone());
+            self.damaged.insert(slot);
         }
         if let Some((at_ms, _)) = row.deadline() {
-            self.deadlines.insert((at_ms, id.clone()));
+            self.deadlines.insert((at_ms, slot));
         }
         match (row.brief.phase, &row.brief.fixed.gateway) {
             (Phase::Working, _) => {
-                self.working.entry(row.brief.owner.clone()).or_default().insert((row.item, id.clone()));
+                self.working.entry(row.brief.owner.clone()).or_default().insert((row.item, slot));
             }
             (Phase::Waiting, Some(gateway)) => {
-                self.waiting.entry(gateway.clone()).or_default().insert(id.clone());
+                self.waiting.entry(gateway.clone()).or_default().insert(slot);
             }
             (Phase::Waiting, None) => {}
             (Phase::Completed | Phase::Failed | Phase::Cancelled | Phase::Erased, _) => {
-                self.ended.insert((row.last_ms, id.clone()));
+                self.ended.insert((row.last_ms, slot));
             }
         }
     }
 
-    fn unindex(&mut self, id: &ConversationId, row: &Row) {
+    fn unindex(&mut self, slot: Slot, row: &Row) {
         if !row.brief.phase.is_ended()
             && let Entry::Occupied(mut used) = self.used.entry(row.revision.clone())
         {
@@ -283,16 +157,16 @@ impl Ledger {
                 used.remove();
             }
         }
-        self.damaged.remove(id);
+        self.damaged.remove(&slot);
         if let Some((at_ms, _)) = row.deadline() {
-            self.deadlines.remove(&(at_ms, id.clone()));
+            self.deadlines.remove(&(at_ms, slot));
         }
         match (row.brief.phase, &row.brief.fixed.gateway) {
-            (Phase::Working, _) => remove(&mut self.working, &row.brief.owner, &(row.item, id.clone())),
-            (Phase::Waiting, Some(gateway)) => remove(&mut self.waiting, gateway, id),
+            (Phase::Working, _) => remove(&mut self.working, &row.brief.owner, &(row.item, slot)),
+            (Phase::Waiting, Some(gateway)) => remove(&mut self.waiting, gateway, &slot),
             (Phase::Waiting, None) => {}
             (Phase::Completed | Phase::Failed | Phase::Cancelled | Phase::Erased, _) => {
-                self.ended.remove(&(row.last_ms, id.clone()));
+                self.ended.remove(&(row.last_ms, slot));
             }
         }
     }
@@ -303,19 +177,18 @@ impl Ledger {
     }
 
     /// One conversation.
-    pub fn row(&self, id: &ConversationId) -> Option<&Row> {
-        self.rows.get(id).map(Arc::as_ref)
+    pub fn row(&self, id: &ConversationId) -> Option<Row> {
+        self.rows.row(self.rows.find(id)?)
     }
 
     /// All conversations, ended ones among them.
-    pub fn rows(&self) -> impl Iterator<Item = (&ConversationId, &Row)> {
-        self.rows.iter().map(|(id, row)| (id, row.as_ref()))
+    pub fn rows(&self) -> impl Iterator<Item = &Packed> {
+        self.rows.iter()
     }
 
-    /// The open conversations, to be stored: sharing the rows, so that it is quick.
-    pub fn open(&self) -> Vec<(ConversationId, Arc<Row>)> {
-        let open = self.rows.iter().filter(|(_, row)| !row.brief.phase.is_ended());
-        open.map(|(id, row)| (id.clone(), row.clone())).collect()
+    /// The open conversations, to be stored: sharing the bytes, so that it is quick.
+    pub fn open(&self) -> Vec<Packed> {
+        self.rows().filter(|packed| !packed.brief().phase.is_ended()).cloned().collect()
     }
 
     /// How many conversations are open.
@@ -324,17 +197,18 @@ impl Ledger {
     }
 
     /// Open conversations that have passed a bound, the most overdue first.
-    pub fn expired(&self, now_ms: u64) -> impl Iterator<Item = (&ConversationId, &Row, Expired)> {
+    pub fn expired(&self, now_ms: u64) -> impl Iterator<Item = (Row, Expired)> {
         let passed = self.deadlines.iter().take_while(move |(at_ms, _)| *at_ms <= now_ms);
-        passed.filter_map(|(_, id)| {
-            let row = self.row(id)?;
-            Some((id, row, row.deadline()?.1))
+        passed.filter_map(|(_, slot)| {
+            let row = self.rows.row(*slot)?;
+            let (_, expired) = row.deadline()?;
+            Some((row, expired))
         })
     }
 
     /// Open conversations with bytes in them that no version writes.
-    pub fn damaged(&self) -> impl Iterator<Item = (&ConversationId, &Row)> {
-        self.damaged.iter().filter_map(|id| Some((id, self.row(id)?)))
+    pub fn damaged(&self) -> impl Iterator<Item = Row> {
+        self.damaged.iter().filter_map(|slot| self.rows.row(*slot))
     }
 
     /// What a checkpoint holds of it beside the open conversations.
@@ -373,9 +247,9 @@ impl Ledger {
     }
 
     /// Conversations in which `agent` must act and whose work item lies at or below `delivered`, oldest first.
-    pub fn delivered(&self, agent: &AgentName, delivered: Seq) -> impl Iterator<Item = (&ConversationId, &Row)> {
+    pub fn delivered(&self, agent: &AgentName, delivered: Seq) -> impl Iterator<Item = Row> {
         let working = self.working.get(agent).into_iter().flatten();
-        working.take_while(move |(item, _)| *item <= delivered).filter_map(|(_, id)| Some((id, self.row(id)?)))
+        working.take_while(move |(item, _)| *item <= delivered).filter_map(|(_, slot)| self.rows.row(*slot))
     }
 
     /// Revisions that open conversations run on, and how many do.
@@ -394,8 +268,8 @@ impl Ledger {
     }
 
     /// Conversations that wait for somebody behind `gateway`.
-    pub fn waiting_at(&self, gateway: &ProcessId) -> impl Iterator<Item = (&ConversationId, &Row)> {
-        self.waiting.get(gateway).into_iter().flatten().filter_map(|id| Some((id, self.row(id)?)))
+    pub fn waiting_at(&self, gateway: &ProcessId) -> impl Iterator<Item = Row> {
+        self.waiting.get(gateway).into_iter().flatten().filter_map(|slot| self.rows.row(*slot))
     }
 }
 
@@ -406,14 +280,6 @@ fn remove<K: Ord, V: Ord>(index: &mut BTreeMap<K, BTreeSet<V>>, key: &K, value: 
             index.remove(key);
         }
     }
-}
-
-/// The value as it is known already: names repeat in every row, their bytes need not.
-fn intern<T: Ord + Clone>(known: &mut BTreeSet<T>, value: &T) -> T {
-    known.get(value).cloned().unwrap_or_else(|| {
-        known.insert(value.clone());
-        value.clone()
-    })
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
+use std::fmt::Debug;
+
 use proptest::prelude::*;
 use protocol::brief::{Fixed, Phase};
+use protocol::subject::Class;
 
 use super::*;
 use crate::story::{
-    START_MS, Story, agent, approvals, asked, completed, conversation, decided, deferred, handed_back, opened, process, redispatched,
+    START_MS, Story, agent, approvals, asked, completed, conversation, decided, deferred, erased, handed_back, opened, process, redispatched,
     replied, request, revision, said, taken, to, transferred,
 };
 
@@ -11,21 +14,21 @@ fn bounded() -> Fixed {
     Fixed { gateway: Some(process("gw-1")), turn_secs: Some(60), conversation_secs: Some(1000), ..Fixed::default() }
 }
 
-fn row<'a>(story: &'a Story, id: &str) -> &'a Row {
+fn row(story: &Story, id: &str) -> Row {
     story.ledger.row(&conversation(id)).unwrap()
 }
 
 /// What lies in the indexes, by hand.
 fn delivered(ledger: &Ledger, name: &str, seq: u64) -> Vec<String> {
-    ledger.delivered(&agent(name), Seq(seq)).map(|(id, _)| id.to_string()).collect()
+    ledger.delivered(&agent(name), Seq(seq)).map(|row| row.conversation.to_string()).collect()
 }
 
 fn waiting(ledger: &Ledger, gateway: &str) -> Vec<String> {
-    ledger.waiting_at(&process(gateway)).map(|(id, _)| id.to_string()).collect()
+    ledger.waiting_at(&process(gateway)).map(|row| row.conversation.to_string()).collect()
 }
 
 fn expired(ledger: &Ledger, now_ms: u64) -> Vec<(String, Expired)> {
-    ledger.expired(now_ms).map(|(id, _, expired)| (id.to_string(), expired)).collect()
+    ledger.expired(now_ms).map(|(row, expired)| (row.conversation.to_string(), expired)).collect()
 }
 
 #[test]
@@ -33,6 +36,7 @@ fn an_opening_makes_a_row() {
     let mut story = Story::new(bounded());
     story.tell("c1", opened("triage"));
     let expected = Row {
+        conversation: conversation("c1"),
         brief: story.heads[0].2.brief.clone(),
         ordinal: 0,
         seq: Seq(1),
@@ -48,12 +52,12 @@ fn an_opening_makes_a_row() {
         traceparent: Some("00-00000000000000000000000000000001-00f067aa0ba902b7-01".to_owned()),
         is_damaged: false,
     };
-    assert_eq!(*row(&story, "c1"), expected);
+    assert_eq!(row(&story, "c1"), expected);
     assert_eq!((story.ledger.seq(), story.ledger.open_count()), (Seq(1), 1));
 }
 
 fn damaged(ledger: &Ledger) -> Vec<String> {
-    ledger.damaged().map(|(id, _)| id.to_string()).collect()
+    ledger.damaged().map(|row| row.conversation.to_string()).collect()
 }
 
 #[test]
@@ -68,8 +72,7 @@ fn bytes_that_no_version_writes_are_remembered_until_an_entry_follows_them() {
         story.ledger.damage(Seq(seq), &conversation(id));
     }
     assert_eq!((damaged(&story.ledger), story.ledger.seq()), (vec!["c1".to_owned()], Seq(8)), "and what was seen before is not news");
-    let rows = story.ledger.open().into_iter().map(|(id, row)| (id, Row::clone(&row)));
-    assert_eq!(damaged(&Ledger::restore(60_000, story.ledger.place(), rows)), ["c1"], "a checkpoint remembers it too");
+    assert_eq!(damaged(&Ledger::restore(60_000, story.ledger.place(), story.ledger.open())), ["c1"], "a checkpoint remembers it too");
     let mut ledger = story.ledger;
     ledger.apply(Seq(9), START_MS, &story.heads[0].2);
     assert_eq!(damaged(&ledger), [""; 0]);
@@ -231,12 +234,70 @@ fn nothing_is_left_of_an_erased_conversation() {
     assert_eq!(story.ledger.seq(), Seq(3));
 }
 
-type Indexes =
-    (BTreeSet<(u64, ConversationId)>, BTreeMap<AgentName, BTreeSet<(Seq, ConversationId)>>, BTreeMap<ProcessId, BTreeSet<ConversationId>>);
+/// A row as it comes back from a checkpoint.
+fn stored(packed: &Packed) -> Packed {
+    let (common, own) = packed.parts();
+    let common: Common = rmp_serde::from_slice(&rmp_serde::to_vec_named(&**common).unwrap()).unwrap();
+    Packed::from_parts(common.into(), own).unwrap()
+}
+
+#[test]
+fn what_conversations_have_in_common_is_held_once_and_only_as_long_as_it_is_needed() {
+    let mut story = Story::new(Fixed { tenant: Some("a tenant".to_owned()), ..bounded() });
+    for n in 0..100 {
+        let id = format!("c{n}");
+        story.tell(&id, opened("triage"));
+        story.wait(1000);
+        story.tell(&id, transferred("triage", "refund"));
+        story.tell(&id, asked("refund", Some(30)));
+    }
+    assert_eq!(story.ledger.rows.commons(), 1);
+    let sizes = story.ledger.rows().map(|packed| packed.parts().1.len());
+    let largest = sizes.max().unwrap();
+    assert!(largest < 128, "{largest} bytes of its own");
+    story.tell("c7", replied("refund", "2.0"));
+    assert_eq!(story.ledger.rows.commons(), 2);
+    for n in (0..100).filter(|n| *n != 7) {
+        story.tell(&format!("c{n}"), replied("refund", "2.0"));
+    }
+    assert_eq!(story.ledger.rows.commons(), 1);
+    for n in 0..100 {
+        story.tell(&format!("c{n}"), completed("refund"));
+    }
+    story.ledger.expire(u64::MAX);
+    assert_eq!((story.ledger.rows.commons(), story.ledger.rows().count()), (0, 0));
+    story.tell("c1", erased());
+    story.tell("again", opened("triage"));
+    assert_eq!(story.ledger.rows().count(), 1);
+}
+
+#[test]
+fn bytes_that_are_no_row_are_refused() {
+    let mut story = Story::new(bounded());
+    story.tell("c1", opened("triage"));
+    story.tell("c1", asked("triage", None));
+    let packed = story.ledger.open().remove(0);
+    let (common, own) = packed.parts();
+    assert_eq!(Packed::from_parts(common.clone(), own), Some(packed.clone()));
+    for end in 0..own.len() {
+        assert_eq!(Packed::from_parts(common.clone(), &own[..end]), None, "cut at {end}");
+    }
+    let mut none_asked = Common::clone(common);
+    none_asked.brief.requests.clear();
+    assert_eq!(Packed::from_parts(none_asked.into(), own), None, "its requests are another's");
+}
 
 /// All there is about open conversations.
-fn state(ledger: &Ledger) -> (Seq, Vec<(ConversationId, Arc<Row>)>, Indexes) {
-    (ledger.seq, ledger.open(), (ledger.deadlines.clone(), ledger.working.clone(), ledger.waiting.clone()))
+fn state(ledger: &Ledger) -> (Seq, BTreeMap<ConversationId, Row>, impl PartialEq + Debug) {
+    let row = |slot: &Slot| ledger.rows.row(*slot).unwrap();
+    let id = |slot: &Slot| row(slot).conversation;
+    let open = ledger.open().iter().map(|packed| packed.row().unwrap()).map(|row| (row.conversation.clone(), row)).collect();
+    let deadlines: BTreeSet<_> = ledger.deadlines.iter().map(|(at_ms, slot)| (*at_ms, id(slot))).collect();
+    let working: BTreeMap<_, Vec<_>> =
+        ledger.working.iter().map(|(agent, items)| (agent.clone(), items.iter().map(|(item, slot)| (*item, id(slot))).collect())).collect();
+    let waiting: BTreeMap<_, BTreeSet<_>> =
+        ledger.waiting.iter().map(|(gateway, slots)| (gateway.clone(), slots.iter().map(id).collect())).collect();
+    (ledger.seq, open, (deadlines, working, waiting))
 }
 
 proptest! {
@@ -255,9 +316,8 @@ proptest! {
         for (seq, time_ms, head) in &story.heads[..cut] {
             before.apply(*seq, *time_ms, head);
         }
-        let stored: Vec<_> = before.open().into_iter().map(|row| rmp_serde::to_vec_named(&row).unwrap()).collect();
-        let rows = stored.iter().map(|bytes| rmp_serde::from_slice::<(ConversationId, Row)>(bytes).unwrap());
-        let mut restored = Ledger::restore(60_000, before.place(), rows);
+        let stored: Vec<_> = before.open().iter().map(stored).collect();
+        let mut restored = Ledger::restore(60_000, before.place(), stored);
         // Some entries come again.
         for (seq, time_ms, head) in &story.heads[cut.saturating_sub(3)..] {
             restored.apply(*seq, *time_ms, head);
@@ -273,19 +333,20 @@ proptest! {
             story.wait(ms);
         }
         let ledger = &story.ledger;
-        let open: Vec<_> = ledger.rows().filter(|(_, row)| !row.brief.phase.is_ended()).collect();
+        let rows: Vec<_> = ledger.rows().map(|packed| packed.row().unwrap()).collect();
+        let open: Vec<_> = rows.iter().filter(|row| !row.brief.phase.is_ended()).collect();
         prop_assert_eq!(ledger.open_count(), open.len());
-        let late: BTreeSet<_> = ledger.expired(story.now_ms).map(|(id, _, _)| id.clone()).collect();
-        let scanned = open.iter().filter(|(_, row)| row.deadline().is_some_and(|(at_ms, _)| at_ms <= story.now_ms));
-        prop_assert_eq!(late, scanned.map(|(id, _)| (*id).clone()).collect());
+        let late: BTreeSet<_> = ledger.expired(story.now_ms).map(|(row, _)| row.conversation).collect();
+        let scanned = open.iter().filter(|row| row.deadline().is_some_and(|(at_ms, _)| at_ms <= story.now_ms));
+        prop_assert_eq!(late, scanned.map(|row| row.conversation.clone()).collect());
         for name in ["triage", "refund"] {
-            let found: BTreeSet<_> = ledger.delivered(&agent(name), Seq(u64::MAX)).map(|(id, _)| id.clone()).collect();
-            let scanned = open.iter().filter(|(_, row)| row.brief.phase == Phase::Working && row.brief.owner == agent(name));
-            prop_assert_eq!(found, scanned.clone().map(|(id, _)| (*id).clone()).collect());
-            let oldest = scanned.map(|(_, row)| row.item).min();
+            let found: BTreeSet<_> = ledger.delivered(&agent(name), Seq(u64::MAX)).map(|row| row.conversation).collect();
+            let scanned = open.iter().filter(|row| row.brief.phase == Phase::Working && row.brief.owner == agent(name));
+            prop_assert_eq!(found, scanned.clone().map(|row| row.conversation.clone()).collect());
+            let oldest = scanned.map(|row| row.item).min();
             prop_assert_eq!(ledger.work_from(&agent(name)), oldest.unwrap_or(Seq(ledger.seq().0 + 1)));
         }
-        let found: BTreeSet<_> = ledger.waiting_at(&process("gw-1")).map(|(id, _)| id.clone()).collect();
-        prop_assert_eq!(found, open.iter().filter(|(_, row)| row.brief.phase == Phase::Waiting).map(|(id, _)| (*id).clone()).collect());
+        let found: BTreeSet<_> = ledger.waiting_at(&process("gw-1")).map(|row| row.conversation).collect();
+        prop_assert_eq!(found, open.iter().filter(|row| row.brief.phase == Phase::Waiting).map(|row| row.conversation.clone()).collect());
     }
 }

@@ -1,14 +1,13 @@
 //! What the coordinator answers: who owns what. Pure: a verb and its question in, the answer's bytes out.
 
-use std::cmp::Reverse;
-
 use bytes::Bytes;
+use protocol::brief::Brief;
 use protocol::ids::ProcessId;
 use protocol::query::{Answer, LISTED_MAX, ListQuery, Listed, ShowQuery, Shown, Status, verb};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::ledger::{Ledger, Row};
+use crate::ledger::Ledger;
 use crate::presence::Presence;
 use crate::revisions::Revisions;
 
@@ -45,26 +44,24 @@ impl View<'_> {
     }
 
     fn show(&self, query: &ShowQuery) -> Answer<Shown> {
-        self.ledger.row(&query.conversation).map_or(Answer::NotFound, |row| Answer::Ok(row.shown(&query.conversation)))
+        self.ledger.row(&query.conversation).map_or(Answer::NotFound, |row| Answer::Ok(row.shown()))
     }
 
+    /// A ledger may hold a million: only those that are listed are unpacked, and those that a queue is sorted from.
     fn list(&self, query: &ListQuery) -> Listed {
-        let mut matching: Vec<_> = self.ledger.rows().filter(|(_, row)| self.matches(query, row)).collect();
-        match &query.audience {
-            None => matching.sort_by_key(|(_, row)| Reverse((row.last_ms, row.seq))),
-            Some(audience) => matching.sort_by_key(|(_, row)| (row.waits_since_ms(audience), row.seq)),
-        }
+        let candidates = self.ledger.rows().filter(|packed| matches(query, packed.brief())).map(|packed| (packed.last(), packed));
+        let idle_since_ms = query.idle_secs.map(|secs| self.now_ms.saturating_sub(secs.saturating_mul(1000)));
+        let matching = candidates.filter(|((last_ms, _), _)| idle_since_ms.is_none_or(|since_ms| *last_ms <= since_ms));
+        let mut matching: Vec<_> = match &query.audience {
+            None => matching.map(|((last_ms, seq), packed)| ((u64::MAX - last_ms, u64::MAX - seq.0), packed)).collect(),
+            Some(audience) => matching
+                .filter_map(|((_, seq), packed)| Some(((packed.row()?.waits_since_ms(audience), seq.0), packed)))
+                .collect(),
+        };
+        matching.sort_unstable_by_key(|(place, _)| *place);
         let total = matching.len();
-        matching.truncate(query.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX));
-        Listed { conversations: matching.into_iter().map(|(id, row)| row.shown(id)).collect(), total }
-    }
-
-    fn matches(&self, query: &ListQuery, row: &Row) -> bool {
-        let is_idle = |secs: u64| row.last_ms.saturating_add(secs.saturating_mul(1000)) <= self.now_ms;
-        query.agent.as_ref().is_none_or(|agent| row.brief.owner == *agent)
-            && query.phase.is_none_or(|phase| row.brief.phase == phase)
-            && query.idle_secs.is_none_or(is_idle)
-            && query.audience.as_ref().is_none_or(|audience| row.brief.requests.iter().any(|request| request.audience == *audience))
+        let listed = matching.into_iter().take(query.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX));
+        Listed { conversations: listed.filter_map(|(_, packed)| Some(packed.row()?.shown())).collect(), total }
     }
 
     fn status(&self) -> Status {
@@ -77,6 +74,12 @@ impl View<'_> {
             workers: self.presence.heartbeats(),
         }
     }
+}
+
+fn matches(query: &ListQuery, brief: &Brief) -> bool {
+    query.agent.as_ref().is_none_or(|agent| brief.owner == *agent)
+        && query.phase.is_none_or(|phase| brief.phase == phase)
+        && query.audience.as_ref().is_none_or(|audience| brief.requests.iter().any(|request| request.audience == *audience))
 }
 
 /// An empty question asks for everything that its defaults mean, where it has any.

@@ -104,8 +104,8 @@ impl Watch {
         consumers: &BTreeMap<AgentName, Option<ConsumerState>>,
         now_ms: u64,
     ) -> Vec<Act> {
-        let mut acts: Vec<_> = ledger.expired(now_ms).map(|(id, row, expired)| propose(id, row, Intent::Expire(expired))).collect();
-        acts.extend(ledger.damaged().map(|(id, row)| propose(id, row, Intent::Contain)));
+        let mut acts: Vec<_> = ledger.expired(now_ms).map(|(row, expired)| propose(row, Intent::Expire(expired))).collect();
+        acts.extend(ledger.damaged().map(|row| propose(row, Intent::Contain)));
         let missing: BTreeSet<_> = consumers.iter().filter(|(_, state)| state.is_none()).map(|(agent, _)| agent.clone()).collect();
         if !missing.is_empty() {
             acts.push(Act::Provision(missing));
@@ -139,8 +139,8 @@ impl Watch {
     fn suspects(&self, ledger: &Ledger, agent: &AgentName, delivered: Seq, is_death: bool, now_ms: u64) -> Vec<Suspect> {
         let is_over = |at_ms: u64| at_ms.saturating_add(self.grace_ms) <= now_ms || planted::is("redispatch-healthy-work");
         let is_suspect = |row: &Row| row.not_before_ms.is_none_or(is_over) && (is_death || is_over(row.last_ms));
-        let delivered = ledger.delivered(agent, delivered).filter(|(_, row)| is_suspect(row));
-        delivered.map(|(id, row)| Suspect { conversation: id.clone(), tail: row.seq, item: row.item }).collect()
+        let delivered = ledger.delivered(agent, delivered).filter(is_suspect);
+        delivered.map(|row| Suspect { conversation: row.conversation, tail: row.seq, item: row.item }).collect()
     }
 
     /// The workers have answered, those who did.
@@ -196,8 +196,8 @@ fn questions(presence: &Presence, agent: &AgentName, suspects: &[Suspect], death
     suspects.chunks(ASKED_MAX).map(|suspects| Act::Ask(question(suspects))).collect()
 }
 
-fn propose(conversation: &ConversationId, row: &Row, intent: Intent) -> Act {
-    Act::Append(Proposal { conversation: conversation.clone(), tail: row.seq, intent })
+fn propose(row: Row, intent: Intent) -> Act {
+    Act::Append(Proposal { conversation: row.conversation, tail: row.seq, intent })
 }
 
 /// What is appended for a proposal, now that the journal says how things are; none when somebody was faster. A turn may be

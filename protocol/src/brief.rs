@@ -12,7 +12,7 @@ use crate::subject::Class;
 pub type More = serde_json::Map<String, Json>;
 
 /// What a conversation is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
     /// The owner must act.
@@ -52,7 +52,7 @@ impl Phase {
 }
 
 /// A human request that nobody has answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OpenRequest {
     /// The event that asked.
     pub id: RequestId,
@@ -83,7 +83,7 @@ impl OpenRequest {
 }
 
 /// Facts that the opening fixes for the whole conversation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fixed {
     /// The gateway that serves the caller, where requests are forwarded first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -109,7 +109,7 @@ pub struct Fixed {
 }
 
 /// State in brief; see the module.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Brief {
     /// The agent that must act or be answered.
     pub owner: AgentName,

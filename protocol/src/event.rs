@@ -427,7 +427,7 @@ impl<'de> Deserialize<'de> for Audience {
 }
 
 /// What a person is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RequestKind {
     /// A question: any text answers it.

@@ -369,7 +369,7 @@ pub struct Autonomous {
 }
 
 /// What happens to a person's message while an agent works.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnMessage {
     /// It is stored; the running turn goes on and then sees it.

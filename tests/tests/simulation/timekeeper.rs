@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use coordinator::clock::Clock;
-use coordinator::ledger::Ledger;
+use coordinator::ledger::{Ledger, Packed};
 use coordinator::presence::{Presence, Probe};
 use coordinator::watch::{Act, Intent, Proposal, Question, Watch, judge};
 use futures::{FutureExt, StreamExt};
@@ -236,10 +236,11 @@ impl Coordinator {
         let proposals: Vec<Proposal> = self
             .ledger
             .rows()
-            .filter(|(_, row)| row.brief.phase == Phase::Working && row.last_ms + silent_ms < self.world.memory.now_ms())
-            .map(|(id, row)| {
+            .filter_map(Packed::row)
+            .filter(|row| row.brief.phase == Phase::Working && row.last_ms + silent_ms < self.world.memory.now_ms())
+            .map(|row| {
                 let intent = Intent::Redispatch { reason: "silence".to_owned() };
-                Proposal { conversation: id.clone(), tail: Seq(row.seq.0), intent }
+                Proposal { conversation: row.conversation, tail: row.seq, intent }
             })
             .collect();
         for proposal in &proposals {

@@ -1,0 +1,161 @@
+//! A row in few bytes: a million people may be waited for. Most of what a row says is said by many others too, word for word,
+//! and is held once; its own are an id and a dozen numbers.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use protocol::brief::Brief;
+use protocol::ids::{Ordinal, RequestId, Revision, Seq};
+use serde::{Deserialize, Serialize};
+
+use super::row::Row;
+
+/// Stands where a request's own id was.
+const NO_REQUEST: RequestId = RequestId { ordinal: 0, index: 0 };
+
+/// What conversations have in common that are alike but for when and how often: the brief is without its numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Common {
+    pub(super) brief: Brief,
+    kind: Cow<'static, str>,
+    revision: Revision,
+    is_damaged: bool,
+}
+
+/// What is a conversation's own. In MessagePack without names, behind its id: see [`Packed::id`].
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Own {
+    last_ms: u64,
+    seq: Seq,
+    ordinal: Ordinal,
+    epoch: Seq,
+    item: Seq,
+    turn_ms: u64,
+    opened_ms: u64,
+    not_before_ms: Option<u64>,
+    traceparent: Option<String>,
+    turn: Ordinal,
+    attempts: u32,
+    handoffs: u32,
+    user_turns: u32,
+    continuations: u32,
+    model_calls: u32,
+    open_calls: u32,
+    wait_secs: Option<u64>,
+    /// Each open request's id, and by when it must be answered.
+    requests: Vec<(RequestId, Option<u64>)>,
+}
+
+/// A row as it is kept and stored. Cloning it shares the bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    pub(super) common: Arc<Common>,
+    /// The id's length in one byte, the id, and the rest.
+    own: Arc<[u8]>,
+}
+
+impl Packed {
+    pub(super) fn new(row: Row) -> Self {
+        let Row { conversation, mut brief, kind, revision, is_damaged, due, traceparent, .. } = row;
+        let due_ms = |id: RequestId| due.iter().find(|(due, _)| *due == id).map(|(_, due_ms)| *due_ms);
+        let own = Own {
+            last_ms: row.last_ms,
+            seq: row.seq,
+            ordinal: row.ordinal,
+            epoch: row.epoch,
+            item: row.item,
+            turn_ms: row.turn_ms,
+            opened_ms: row.opened_ms,
+            not_before_ms: row.not_before_ms,
+            traceparent,
+            turn: std::mem::take(&mut brief.turn),
+            attempts: std::mem::take(&mut brief.attempts),
+            handoffs: std::mem::take(&mut brief.handoffs),
+            user_turns: std::mem::take(&mut brief.user_turns),
+            continuations: std::mem::take(&mut brief.continuations),
+            model_calls: std::mem::take(&mut brief.model_calls),
+            open_calls: std::mem::take(&mut brief.open_calls),
+            wait_secs: brief.wait_secs.take(),
+            requests: brief.requests.iter_mut().map(|request| std::mem::replace(&mut request.id, NO_REQUEST)).map(|id| (id, due_ms(id))).collect(),
+        };
+        let id = conversation.as_str().as_bytes();
+        let mut bytes = Vec::with_capacity(192);
+        // An id is of 64 bytes at most, and memory takes whatever is written to it.
+        bytes.push(u8::try_from(id.len()).unwrap_or(u8::MAX));
+        bytes.extend_from_slice(id);
+        let _ = own.serialize(&mut rmp_serde::Serializer::new(&mut bytes));
+        Self { common: Arc::new(Common { brief, kind, revision, is_damaged }), own: bytes.into() }
+    }
+
+    /// From what [`Self::parts`] gave; none where that is damaged.
+    pub(crate) fn from_parts(common: Arc<Common>, own: &[u8]) -> Option<Self> {
+        let packed = Self { common, own: own.into() };
+        packed.row().map(|_| packed)
+    }
+
+    pub(crate) const fn parts(&self) -> (&Arc<Common>, &Arc<[u8]>) {
+        (&self.common, &self.own)
+    }
+
+    fn split(&self) -> Option<(&str, &[u8])> {
+        let (length, rest) = self.own.split_first()?;
+        let (id, own) = rest.split_at_checked(usize::from(*length))?;
+        Some((std::str::from_utf8(id).ok()?, own))
+    }
+
+    fn own(&self) -> Option<Own> {
+        rmp_serde::from_slice(self.split()?.1).ok()
+    }
+
+    /// Which conversation's.
+    pub(super) fn id(&self) -> &str {
+        self.split().map_or("", |(id, _)| id)
+    }
+
+    /// Its state in brief, but for the numbers in it.
+    pub fn brief(&self) -> &Brief {
+        &self.common.brief
+    }
+
+    /// When its last entry was stored, and as what.
+    pub fn last(&self) -> (u64, Seq) {
+        self.own().map_or_else(Default::default, |own| (own.last_ms, own.seq))
+    }
+
+    /// All that was packed: always there in what [`Self::new`] and [`Self::from_parts`] made.
+    pub fn row(&self) -> Option<Row> {
+        let own = self.own()?;
+        let Common { mut brief, kind, revision, is_damaged } = Common::clone(&self.common);
+        if own.requests.len() != brief.requests.len() {
+            return None;
+        }
+        for (request, (id, _)) in brief.requests.iter_mut().zip(&own.requests) {
+            request.id = *id;
+        }
+        brief.turn = own.turn;
+        brief.attempts = own.attempts;
+        brief.handoffs = own.handoffs;
+        brief.user_turns = own.user_turns;
+        brief.continuations = own.continuations;
+        brief.model_calls = own.model_calls;
+        brief.open_calls = own.open_calls;
+        brief.wait_secs = own.wait_secs;
+        Some(Row {
+            conversation: self.id().parse().ok()?,
+            brief,
+            ordinal: own.ordinal,
+            seq: own.seq,
+            epoch: own.epoch,
+            item: own.item,
+            turn_ms: own.turn_ms,
+            last_ms: own.last_ms,
+            opened_ms: own.opened_ms,
+            not_before_ms: own.not_before_ms,
+            due: own.requests.iter().filter_map(|(id, due_ms)| Some((*id, (*due_ms)?))).collect(),
+            kind,
+            revision,
+            traceparent: own.traceparent,
+            is_damaged,
+        })
+    }
+}
