@@ -81,7 +81,7 @@ fn play(orchestration: &Orchestration, entries: usize) -> (Conversation, Vec<Sto
     for number in 1..=entries {
         let (prepared, seq) = (prepare(orchestration, &conversation), Seq(number as u64));
         let message = prepared.message.clone();
-        stored.push(Stored { seq, time_ms: 0, subject: message.subject, headers: message.headers, payload: message.payload });
+        stored.push(message.stored(seq, 0));
         conversation.commit(prepared, seq).unwrap();
     }
     (conversation, stored)

@@ -83,12 +83,17 @@ impl Actor {
     async fn append(&self, conversation: &Conversation, proposal: &Proposal, class: Class, event: Event) -> Result<Acted, ActError> {
         let kind = event.kind().to_owned();
         let Some((_, owner)) = self.write(conversation, class, event).await? else { return Ok(Acted::Moved) };
+        let (orchestration, id) = (&self.orchestration, conversation.id());
         let reason = match &proposal.intent {
             Intent::Redispatch { reason } => reason.as_str(),
             Intent::Expire(_) => "time is up",
             Intent::Contain => "something in it cannot be read",
+            Intent::Snapshot => {
+                tracing::debug!(%orchestration, conversation = %id, "{kind}");
+                return Ok(Acted::Done);
+            }
         };
-        tracing::warn!(orchestration = %self.orchestration, conversation = %conversation.id(), agent = %owner, reason, "{kind}");
+        tracing::warn!(%orchestration, conversation = %id, agent = %owner, reason, "{kind}");
         Ok(Acted::Done)
     }
 

@@ -79,10 +79,7 @@ fn chunk_key(slot: u8, chunk: u32) -> String {
 ///
 /// # Errors
 /// [`StoreError`] when the broker could not be asked.
-pub async fn load(
-    store: &(impl Store + ?Sized),
-    name: &OrchestrationName,
-) -> Result<Option<(Place, Vec<Packed>)>, StoreError> {
+pub async fn load(store: &(impl Store + ?Sized), name: &OrchestrationName) -> Result<Option<(Place, Vec<Packed>)>, StoreError> {
     let mut heads = Vec::new();
     for slot in 0..2 {
         heads.extend(head(store, name, slot).await?.map(|head| (slot, head)));
@@ -131,7 +128,12 @@ impl Chunk {
 ///
 /// # Errors
 /// [`CheckpointError`]; the newer one then still stands.
-pub async fn store(store: &(impl Store + ?Sized), name: &OrchestrationName, place: Place, rows: Vec<Packed>) -> Result<(), CheckpointError> {
+pub async fn store(
+    store: &(impl Store + ?Sized),
+    name: &OrchestrationName,
+    place: Place,
+    rows: Vec<Packed>,
+) -> Result<(), CheckpointError> {
     let (first, second) = (head(store, name, 0).await?, head(store, name, 1).await?);
     let slot = u8::from(second.map(|head| head.place.seq) < first.map(|head| head.place.seq));
     let mut chunks = 0;

@@ -56,6 +56,10 @@ const PURGING_MAX: usize = 16;
 /// How long what is under way may take once the coordinator is told to stop.
 const FINISH: Duration = Duration::from_secs(5);
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// One orchestration's coordinator.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -121,8 +125,8 @@ impl Driver {
         Self {
             actor,
             presence: Presence::new(config.reconnect_pause_max + SETTLE, hung_ticks),
-            watch: Watch::new(u64::try_from(hung.as_millis()).unwrap_or(u64::MAX)),
-            revisions: Revisions::new(learnt, u64::try_from(config.retire_after.as_millis()).unwrap_or(u64::MAX)),
+            watch: Watch::new(millis(hung), millis(config.snapshot_after)),
+            revisions: Revisions::new(learnt, millis(config.retire_after)),
             declaring,
             config,
             ledger,
@@ -198,7 +202,7 @@ impl Driver {
     fn take(&mut self, stored: &Stored) {
         match Head::decode(&stored.subject, &stored.headers) {
             Ok(head) => {
-                self.ledger.apply(stored.seq, stored.time_ms, &head);
+                self.ledger.apply(stored.seq, stored.time_ms, &head, stored.size);
                 if head.subject.class == Class::Ask
                     && self.may_act()
                     && let Some(row) = self.ledger.row(&head.subject.conversation)
@@ -311,6 +315,10 @@ impl Driver {
                 self.busy.remove(&conversation);
                 // Where the ledger has read damage, and the journal has none any more, there is nothing to hurry for.
                 let is_undamaged = matches!(acted, Ok(Acted::Moved)) && self.ledger.row(&conversation).is_some_and(|row| row.is_damaged);
+                // Whatever it was proposed for: it has moved, or it is no use.
+                if acted.as_ref().map_or_else(clear::is_hopeless, |acted| *acted == Acted::Moved) {
+                    self.ledger.leave_unsnapped(&conversation);
+                }
                 if let Err(error) = &acted {
                     tracing::warn!(orchestration = %self.actor.orchestration, %conversation, "could not act: {error}");
                 }

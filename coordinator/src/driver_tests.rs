@@ -23,7 +23,9 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::checkpoint::Place;
-use crate::story::{Line, agent, approvals, asked, beat, completed, conversation, erased, opened, prepare, process, transferred};
+use crate::story::{
+    Line, agent, approvals, asked, beat, completed, conversation, erased, opened, prepare, process, replied, saying, transferred,
+};
 use crate::{Coordinator, CoordinatorError, Served};
 
 fn name() -> OrchestrationName {
@@ -219,6 +221,34 @@ async fn whatever_passes_its_bound_fails_visibly_and_in_time() {
         assert_eq!(failure_of(&memory, id).await, code);
         read(&memory, id).await.verify().unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_conversation_that_waits_for_people_gets_a_snapshot_once() {
+    let (memory, _running) = coordinated().await;
+    let mut acts = acts(&memory).await;
+    for (id, text) in [("short", "x"), ("long", &"x".repeat(9000))] {
+        write(&memory, id, opened("triage"), &turn_of(600)).await;
+        for _ in 0..3 {
+            write(&memory, id, saying(text.to_owned()), &Fixed::default()).await;
+        }
+        write(&memory, id, asked("triage", Some(3600)), &Fixed::default()).await;
+    }
+    assert_eq!(read(&memory, "long").await.stretches(), 3);
+    let (id, kind, after_ms) = next_act(&memory, &mut acts).await;
+    assert_eq!((id.as_str(), kind.as_str()), ("long", "snapshotted"));
+    assert!((600_000..602_000).contains(&after_ms), "after {after_ms} ms");
+    let snapshot = read(&memory, "long").await;
+    snapshot.verify().unwrap();
+    assert_eq!((snapshot.stretches(), snapshot.entries().len()), (1, 6));
+    write(&memory, "long", replied("triage", "4.0"), &Fixed::default()).await;
+    write(&memory, "long", asked("triage", Some(3600)), &Fixed::default()).await;
+    write(&memory, "short", replied("triage", "4.0"), &Fixed::default()).await;
+    // Nothing more, until time is up: hours later.
+    let next = next_act(&memory, &mut acts).await;
+    assert_eq!((next.0.as_str(), next.1.as_str()), ("short", "failed"));
+    let next = next_act(&memory, &mut acts).await;
+    assert_eq!((next.0.as_str(), next.1.as_str()), ("long", "failed"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -33,6 +33,8 @@ pub struct Ledger {
     waiting: BTreeMap<ProcessId, BTreeSet<Slot>>,
     /// Open conversations with bytes in them that no version writes.
     damaged: BTreeSet<Slot>,
+    /// Those that need a snapshot, by when something last happened in them.
+    unsnapped: BTreeSet<(u64, Slot)>,
     /// Conversations that are over, by when they ended.
     ended: BTreeSet<(u64, Slot)>,
     /// The first entry that a newer version may read, of those passed over.
@@ -63,8 +65,8 @@ impl Ledger {
         ledger
     }
 
-    /// Takes an entry in. Entries come in stream order; one that was seen before changes nothing.
-    pub fn apply(&mut self, seq: Seq, time_ms: u64, head: &Head) {
+    /// Takes an entry of `size` bytes in. Entries come in stream order; one that was seen before changes nothing.
+    pub fn apply(&mut self, seq: Seq, time_ms: u64, head: &Head, size: usize) {
         if seq <= self.seq {
             return;
         }
@@ -84,7 +86,7 @@ impl Ledger {
             self.unpurged.insert(seq, (time_ms, id.clone()));
             slot.into_iter().for_each(|slot| self.rows.remove(slot));
         } else {
-            self.put(Packed::new(Row::after(before.as_ref().map(|(_, row)| row), seq, time_ms, head)));
+            self.put(Packed::new(Row::after(before.as_ref().map(|(_, row)| row), seq, time_ms, head, size)));
         }
     }
 
@@ -131,6 +133,9 @@ impl Ledger {
         if row.is_damaged {
             self.damaged.insert(slot);
         }
+        if row.needs_snapshot() {
+            self.unsnapped.insert((row.last_ms, slot));
+        }
         if let Some((at_ms, _)) = row.deadline() {
             self.deadlines.insert((at_ms, slot));
         }
@@ -158,6 +163,7 @@ impl Ledger {
             }
         }
         self.damaged.remove(&slot);
+        self.unsnapped.remove(&(row.last_ms, slot));
         if let Some((at_ms, _)) = row.deadline() {
             self.deadlines.remove(&(at_ms, slot));
         }
@@ -209,6 +215,21 @@ impl Ledger {
     /// Open conversations with bytes in them that no version writes.
     pub fn damaged(&self) -> impl Iterator<Item = Row> {
         self.damaged.iter().filter_map(|slot| self.rows.row(*slot))
+    }
+
+    /// Conversations in which nothing has happened since `quiet_since_ms` and that need a snapshot, the quietest first.
+    pub fn unsnapped(&self, quiet_since_ms: u64) -> impl Iterator<Item = Row> {
+        let quiet = self.unsnapped.iter().take_while(move |(last_ms, _)| *last_ms <= quiet_since_ms);
+        quiet.filter_map(|(_, slot)| self.rows.row(*slot))
+    }
+
+    /// Until something happens in it, this conversation gets no snapshot: its own entries say that it needs none, or it cannot be.
+    pub fn leave_unsnapped(&mut self, id: &ConversationId) {
+        if let Some(slot) = self.rows.find(id)
+            && let Some(row) = self.rows.row(slot)
+        {
+            self.unsnapped.remove(&(row.last_ms, slot));
+        }
     }
 
     /// What a checkpoint holds of it beside the open conversations.

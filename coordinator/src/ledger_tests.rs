@@ -3,11 +3,12 @@ use std::fmt::Debug;
 use proptest::prelude::*;
 use protocol::brief::{Fixed, Phase};
 use protocol::subject::Class;
+use protocol::wire::SEAL_BYTES;
 
 use super::*;
 use crate::story::{
-    START_MS, Story, agent, approvals, asked, completed, conversation, decided, deferred, erased, handed_back, opened, process, redispatched,
-    replied, request, revision, said, taken, to, transferred,
+    START_MS, Story, agent, approvals, asked, completed, conversation, decided, deferred, erased, handed_back, opened, process,
+    redispatched, replied, request, revision, said, saying, snapshotted, taken, to, transferred,
 };
 
 fn bounded() -> Fixed {
@@ -51,9 +52,50 @@ fn an_opening_makes_a_row() {
         revision: revision(),
         traceparent: Some("00-00000000000000000000000000000001-00f067aa0ba902b7-01".to_owned()),
         is_damaged: false,
+        stretches: 0,
+        snapshot_size: 0,
     };
     assert_eq!(row(&story, "c1"), expected);
     assert_eq!((story.ledger.seq(), story.ledger.open_count()), (Seq(1), 1));
+}
+
+fn unsnapped(ledger: &Ledger, quiet_since_ms: u64) -> Vec<String> {
+    ledger.unsnapped(quiet_since_ms).map(|row| row.conversation.to_string()).collect()
+}
+
+#[test]
+fn whoever_waits_with_much_to_read_needs_a_snapshot_and_nothing_happens_by_one() {
+    let mut story = Story::new(bounded());
+    let long = || saying("x".repeat(SEAL_BYTES));
+    story.tell("c1", opened("triage"));
+    story.tell("c1", long());
+    story.tell("c1", long());
+    assert_eq!(unsnapped(&story.ledger, u64::MAX), [""; 0], "an agent works on it");
+    story.tell("c1", asked("triage", None));
+    let asked_ms = story.now_ms;
+    story.tell("short", opened("triage"));
+    story.tell("short", asked("triage", None));
+    assert_eq!((unsnapped(&story.ledger, asked_ms - 1), unsnapped(&story.ledger, asked_ms)), (vec![], vec!["c1".to_owned()]));
+    assert_eq!(story.conversations[&conversation("c1")].stretches(), 2);
+    story.wait(60_000);
+    story.tell("c1", snapshotted(4));
+    assert_eq!((unsnapped(&story.ledger, u64::MAX), row(&story, "c1").last_ms), (vec![], asked_ms));
+    assert_eq!(story.conversations[&conversation("c1")].stretches(), 1);
+    // The larger the last one is, the more must have come since.
+    let after = |story: &mut Story, stretches: usize, ordinal: u64| {
+        story.tell("c1", replied("triage", &format!("{ordinal}.0")));
+        for _ in 0..stretches {
+            story.tell("c1", long());
+        }
+        story.tell("c1", asked("triage", None));
+        unsnapped(&story.ledger, u64::MAX).len()
+    };
+    assert_eq!(after(&mut story, 2, 3), 1);
+    story.ledger.leave_unsnapped(&conversation("c1"));
+    assert_eq!(unsnapped(&story.ledger, u64::MAX), [""; 0]);
+    assert_eq!(after(&mut story, 8, 8), 1, "something has happened");
+    story.tell("c1", snapshotted(18));
+    assert_eq!((after(&mut story, 2, 18), after(&mut story, 2, 23)), (0, 1), "more than three, a quarter of that one");
 }
 
 fn damaged(ledger: &Ledger) -> Vec<String> {
@@ -74,7 +116,7 @@ fn bytes_that_no_version_writes_are_remembered_until_an_entry_follows_them() {
     assert_eq!((damaged(&story.ledger), story.ledger.seq()), (vec!["c1".to_owned()], Seq(8)), "and what was seen before is not news");
     assert_eq!(damaged(&Ledger::restore(60_000, story.ledger.place(), story.ledger.open())), ["c1"], "a checkpoint remembers it too");
     let mut ledger = story.ledger;
-    ledger.apply(Seq(9), START_MS, &story.heads[0].2);
+    ledger.apply(Seq(9), START_MS, &story.heads[0].2, 0);
     assert_eq!(damaged(&ledger), [""; 0]);
     assert_eq!(ledger.revisions().collect::<Vec<_>>(), before.revisions().collect::<Vec<_>>());
 }
@@ -84,8 +126,8 @@ fn an_entry_seen_before_changes_nothing() {
     let mut story = Story::new(bounded());
     story.tell("c1", opened("triage"));
     story.tell("c1", transferred("triage", "refund"));
-    let (seq, time_ms, head) = story.heads[0].clone();
-    story.ledger.apply(seq, time_ms, &head);
+    let (seq, time_ms, head, size) = story.heads[0].clone();
+    story.ledger.apply(seq, time_ms, &head, size);
     assert_eq!(row(&story, "c1").ordinal, 1);
 }
 
@@ -297,7 +339,8 @@ fn state(ledger: &Ledger) -> (Seq, BTreeMap<ConversationId, Row>, impl PartialEq
         ledger.working.iter().map(|(agent, items)| (agent.clone(), items.iter().map(|(item, slot)| (*item, id(slot))).collect())).collect();
     let waiting: BTreeMap<_, BTreeSet<_>> =
         ledger.waiting.iter().map(|(gateway, slots)| (gateway.clone(), slots.iter().map(id).collect())).collect();
-    (ledger.seq, open, (deadlines, working, waiting))
+    let unsnapped: BTreeSet<_> = ledger.unsnapped(u64::MAX).map(|row| row.conversation).collect();
+    (ledger.seq, open, (deadlines, working, waiting, unsnapped))
 }
 
 proptest! {
@@ -313,14 +356,14 @@ proptest! {
         }
         let cut = cut.index(story.heads.len() + 1);
         let mut before = Ledger::new(60_000);
-        for (seq, time_ms, head) in &story.heads[..cut] {
-            before.apply(*seq, *time_ms, head);
+        for (seq, time_ms, head, size) in &story.heads[..cut] {
+            before.apply(*seq, *time_ms, head, *size);
         }
         let stored: Vec<_> = before.open().iter().map(stored).collect();
         let mut restored = Ledger::restore(60_000, before.place(), stored);
         // Some entries come again.
-        for (seq, time_ms, head) in &story.heads[cut.saturating_sub(3)..] {
-            restored.apply(*seq, *time_ms, head);
+        for (seq, time_ms, head, size) in &story.heads[cut.saturating_sub(3)..] {
+            restored.apply(*seq, *time_ms, head, *size);
         }
         prop_assert_eq!(state(&restored), state(&story.ledger));
     }
@@ -346,6 +389,8 @@ proptest! {
             let oldest = scanned.map(|row| row.item).min();
             prop_assert_eq!(ledger.work_from(&agent(name)), oldest.unwrap_or(Seq(ledger.seq().0 + 1)));
         }
+        let found: BTreeSet<_> = ledger.unsnapped(u64::MAX).map(|row| row.conversation).collect();
+        prop_assert_eq!(found, open.iter().filter(|row| row.needs_snapshot()).map(|row| row.conversation.clone()).collect());
         let found: BTreeSet<_> = ledger.waiting_at(&process("gw-1")).map(|row| row.conversation).collect();
         prop_assert_eq!(found, open.iter().filter(|row| row.brief.phase == Phase::Waiting).map(|row| row.conversation.clone()).collect());
     }

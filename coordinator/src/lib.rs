@@ -91,6 +91,8 @@ pub struct Config {
     /// How long an agent keeps its consumer after nothing needs it any more: longer than callers believe an old revision to
     /// be the current one.
     pub retire_after: Duration,
+    /// A long conversation that waits for people for longer gets a snapshot.
+    pub snapshot_after: Duration,
     /// The ledger is stored no more often than this.
     pub checkpoint_every: Duration,
 }
@@ -107,6 +109,7 @@ impl Config {
             lease: Duration::from_secs(3),
             ended_kept: Duration::from_mins(10),
             retire_after: Duration::from_secs(5),
+            snapshot_after: Duration::from_mins(10),
             checkpoint_every: Duration::from_secs(30),
         }
     }

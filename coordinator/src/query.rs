@@ -54,9 +54,9 @@ impl View<'_> {
         let matching = candidates.filter(|((last_ms, _), _)| idle_since_ms.is_none_or(|since_ms| *last_ms <= since_ms));
         let mut matching: Vec<_> = match &query.audience {
             None => matching.map(|((last_ms, seq), packed)| ((u64::MAX - last_ms, u64::MAX - seq.0), packed)).collect(),
-            Some(audience) => matching
-                .filter_map(|((_, seq), packed)| Some(((packed.row()?.waits_since_ms(audience), seq.0), packed)))
-                .collect(),
+            Some(audience) => {
+                matching.filter_map(|((_, seq), packed)| Some(((packed.row()?.waits_since_ms(audience), seq.0), packed))).collect()
+            }
         };
         matching.sort_unstable_by_key(|(place, _)| *place);
         let total = matching.len();

@@ -34,9 +34,9 @@ fn ledger(lines: &[(&str, &str, Line)]) -> Ledger {
         story.tell(id, line.clone());
     }
     let mut ledger = Ledger::new(60_000);
-    for ((seq, time_ms, mut head), (_, name, _)) in story.heads.into_iter().zip(lines) {
+    for ((seq, time_ms, mut head, size), (_, name, _)) in story.heads.into_iter().zip(lines) {
         head.revision = revision(name);
-        ledger.apply(seq, time_ms, &head);
+        ledger.apply(seq, time_ms, &head, size);
     }
     ledger
 }

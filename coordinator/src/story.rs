@@ -7,7 +7,7 @@ use protocol::conversation::{Conversation, Draft, Prepared};
 use protocol::entry::{Head, Trace};
 use protocol::event::{
     Asked, Audience, Completed, CompletedBecause, Decided, Deferred, Erased, Event, HandedBack, Opened, Redispatched, Replied, RequestKind,
-    Said, Taken, Transferred, Verdict,
+    Said, Snapshotted, Taken, Transferred, Verdict,
 };
 use protocol::ids::{AgentName, ConversationId, EntryId, EventId, ProcessId, RequestId, Revision, Seq, Writer};
 use protocol::presence::Heartbeat;
@@ -88,7 +88,15 @@ pub(crate) fn decided(class: Class, id: &str) -> Line {
 }
 
 pub(crate) fn said() -> Line {
-    (Class::In, Writer::Gateway, vec![Said { text: "and?".to_owned() }.into()])
+    saying("and?".to_owned())
+}
+
+pub(crate) fn saying(text: String) -> Line {
+    (Class::In, Writer::Gateway, vec![Said { text }.into()])
+}
+
+pub(crate) fn snapshotted(entries: u64) -> Line {
+    (Class::Note, Writer::Coordinator, vec![Snapshotted { entries }.into()])
 }
 
 pub(crate) fn taken(from: &str) -> Line {
@@ -131,8 +139,8 @@ pub(crate) fn prepare(known: &Conversation, line: Line, fixed: &Fixed) -> Prepar
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) ledger: Ledger,
-    /// What was stored: sequence, time, head.
-    pub(crate) heads: Vec<(Seq, u64, Head)>,
+    /// What was stored: sequence, time, head, bytes of the body.
+    pub(crate) heads: Vec<(Seq, u64, Head, usize)>,
     pub(crate) conversations: BTreeMap<ConversationId, Conversation>,
     pub(crate) now_ms: u64,
     fixed: Fixed,
@@ -150,10 +158,10 @@ impl Story {
         let known = self.conversations.entry(id.clone()).or_insert_with(empty);
         let prepared = prepare(known, line, &self.fixed);
         let head = Head::decode(&prepared.message.subject, &prepared.message.headers).unwrap();
-        let seq = Seq(self.heads.len() as u64 + 1);
+        let (seq, size) = (Seq(self.heads.len() as u64 + 1), prepared.message.payload.len());
         known.commit(prepared, seq).unwrap();
-        self.ledger.apply(seq, self.now_ms, &head);
-        self.heads.push((seq, self.now_ms, head));
+        self.ledger.apply(seq, self.now_ms, &head, size);
+        self.heads.push((seq, self.now_ms, head, size));
         seq
     }
 
@@ -171,7 +179,7 @@ impl Story {
                 0 => transferred(owner, other),
                 1 => approvals(owner, &[Some(30), None, Some(10)]),
                 2 => asked(owner, None),
-                3 => said(),
+                3 => saying("and? ".repeat(die % 4000)),
                 4 => taken(owner),
                 5 => deferred(owner, 5),
                 6 => handed_back(owner),
@@ -180,6 +188,7 @@ impl Story {
             },
             Phase::Waiting => match brief.requests.as_slice() {
                 [open] if open.kind == RequestKind::Question => replied(owner, &open.id.to_string()),
+                _ if die.is_multiple_of(5) => snapshotted(brief.turn),
                 _ if die.is_multiple_of(3) => said(),
                 [open] => decided(to(owner), &open.id.to_string()),
                 [open, ..] => decided(Class::In, &open.id.to_string()),

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use journal::{ConsumerState, planted};
+use protocol::brief::Phase;
 use protocol::conversation::Conversation;
-use protocol::event::{Event, Failed, Redispatched, failure};
+use protocol::event::{Event, Failed, Redispatched, Snapshotted, failure};
 use protocol::ids::{AgentName, ConversationId, ProcessId, RequestId, Seq};
 use protocol::presence::HoldsAnswer;
 use protocol::subject::Class;
@@ -17,6 +18,8 @@ use crate::presence::{Death, Presence};
 
 /// Why a conversation failed that took longer than it may.
 pub const CONVERSATION_TIMEOUT: &str = "conversation_timeout";
+/// How many snapshots are proposed at a time: they can wait, what else there is to do cannot.
+const SNAPSHOTS_MAX: usize = 16;
 /// How many conversations one question names at most: it must fit into a message, whatever the ids look like.
 const ASKED_MAX: usize = 1000;
 
@@ -49,6 +52,8 @@ pub enum Intent {
     Expire(Expired),
     /// The end, because something in it cannot be read.
     Contain,
+    /// All of it in one entry, so that whoever goes on after a long pause need not search for the rest.
+    Snapshot,
     /// The turn once more, or the end when it has been tried often enough.
     Redispatch {
         /// Why, for people.
@@ -84,6 +89,7 @@ pub struct Suspect {
 #[derive(Clone, Debug)]
 pub struct Watch {
     grace_ms: u64,
+    snapshot_after_ms: u64,
     /// Found held by nobody in the last round, with their tails: one more round proves it.
     unheld: BTreeMap<AgentName, BTreeMap<ConversationId, Seq>>,
     /// Deaths whose work could not be accounted for yet.
@@ -92,8 +98,9 @@ pub struct Watch {
 
 impl Watch {
     /// A conversation counts as quiet when nothing has happened in it, and nobody should have gone on, for `grace_ms`.
-    pub const fn new(grace_ms: u64) -> Self {
-        Self { grace_ms, unheld: BTreeMap::new(), unsettled: BTreeMap::new() }
+    /// One that waits for people and is long gets a snapshot after `snapshot_after_ms`.
+    pub const fn new(grace_ms: u64, snapshot_after_ms: u64) -> Self {
+        Self { grace_ms, snapshot_after_ms, unheld: BTreeMap::new(), unsettled: BTreeMap::new() }
     }
 
     /// What the time calls for, and, for each of `consumers` (none where it does not exist), the sweep.
@@ -106,6 +113,8 @@ impl Watch {
     ) -> Vec<Act> {
         let mut acts: Vec<_> = ledger.expired(now_ms).map(|(row, expired)| propose(row, Intent::Expire(expired))).collect();
         acts.extend(ledger.damaged().map(|row| propose(row, Intent::Contain)));
+        let unsnapped = now_ms.checked_sub(self.snapshot_after_ms).map(|quiet_since_ms| ledger.unsnapped(quiet_since_ms));
+        acts.extend(unsnapped.into_iter().flatten().take(SNAPSHOTS_MAX).map(|row| propose(row, Intent::Snapshot)));
         let missing: BTreeSet<_> = consumers.iter().filter(|(_, state)| state.is_none()).map(|(agent, _)| agent.clone()).collect();
         if !missing.is_empty() {
             acts.push(Act::Provision(missing));
@@ -216,6 +225,10 @@ pub fn judge(conversation: &Conversation, proposal: &Proposal, attempts: u32) ->
     let fixed = &brief.fixed;
     match &proposal.intent {
         Intent::Contain => None,
+        Intent::Snapshot if brief.phase == Phase::Waiting && conversation.stretches() >= 2 => {
+            Some((Class::Note, Snapshotted { entries: conversation.tail().next }.into()))
+        }
+        Intent::Snapshot => None,
         Intent::Expire(Expired::Request(id)) => fail(failure::HUMAN_TIMEOUT, request_detail(conversation, *id)),
         Intent::Expire(Expired::Turn) => {
             let secs = fixed.turn_secs.unwrap_or_default();

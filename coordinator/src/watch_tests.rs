@@ -4,16 +4,17 @@ use protocol::brief::Fixed;
 use protocol::event::Cancelled;
 use protocol::ids::Writer;
 use protocol::presence::Holding;
-use protocol::wire::Stored;
+use protocol::wire::{SEAL_BYTES, Stored};
 
 use super::*;
 use crate::presence::Probe;
 use crate::story::{
-    START_MS, Story, agent, approvals, asked, beat, completed, conversation, deferred, handed_back, opened, process, redispatched, request,
-    revision, said, taken, to, transferred,
+    Line, START_MS, Story, agent, approvals, asked, beat, completed, conversation, deferred, handed_back, opened, process, redispatched,
+    request, revision, said, saying, taken, to, transferred,
 };
 
 const GRACE_MS: u64 = 8000;
+const SNAPSHOT_AFTER_MS: u64 = 600_000;
 const ATTEMPTS: u32 = 5;
 
 /// A listener that has heard these workers for long enough.
@@ -93,7 +94,7 @@ fn each_bound_that_passes_ends_its_conversation_once_and_in_order() {
     story.tell("human", approvals("triage", &[Some(70), Some(50)]));
     story.tell("whole", opened("triage"));
     story.tell("whole", asked("triage", None));
-    let mut watch = Watch::new(GRACE_MS);
+    let mut watch = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS);
     let mut at = |secs: u64| watch.acts(&story.ledger, &hearing(&[]), &BTreeMap::new(), START_MS + secs * 1000);
     let human = append("human", 3, Intent::Expire(Expired::Request(request("1.1"))));
     let turn = append("turn", 1, Intent::Expire(Expired::Turn));
@@ -107,7 +108,7 @@ fn each_bound_that_passes_ends_its_conversation_once_and_in_order() {
 #[test]
 fn only_delivered_unprotected_quiet_work_is_asked_about() {
     let story = mixed();
-    let mut watch = Watch::new(GRACE_MS);
+    let mut watch = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS);
     let presence = hearing(&[("w-1", "triage"), ("w-2", "refund"), ("w-3", "triage")]);
     let mut at = |ms: u64| watch.acts(&story.ledger, &presence, &consumer("triage", 14), START_MS + ms);
     assert_eq!(at(GRACE_MS - 1), []);
@@ -121,7 +122,7 @@ fn only_delivered_unprotected_quiet_work_is_asked_about() {
 #[test]
 fn work_that_was_not_delivered_is_backlog() {
     let story = mixed();
-    let mut watch = Watch::new(GRACE_MS);
+    let mut watch = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS);
     let mut asks = |delivered: u64| watch.acts(&story.ledger, &hearing(&[]), &consumer("triage", delivered), START_MS + 10_000);
     assert_eq!(asks(0), []);
     assert_eq!(asks(1), [Act::Ask(question("triage", &[("lost", 1, 1)], &[]))]);
@@ -134,7 +135,7 @@ fn a_listener_that_was_away_does_not_sweep() {
     let story = mixed();
     let mut presence = hearing(&[]);
     presence.tick_missed();
-    let acts = Watch::new(GRACE_MS).acts(&story.ledger, &presence, &consumer("triage", 14), START_MS + 10_000);
+    let acts = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS).acts(&story.ledger, &presence, &consumer("triage", 14), START_MS + 10_000);
     assert_eq!(acts, []);
 }
 
@@ -142,7 +143,7 @@ fn a_listener_that_was_away_does_not_sweep() {
 fn a_missing_consumer_is_provisioned_again() {
     let story = mixed();
     let consumers = BTreeMap::from([(agent("refund"), None), (agent("triage"), Some(ConsumerState::default()))]);
-    let acts = Watch::new(GRACE_MS).acts(&story.ledger, &hearing(&[]), &consumers, START_MS + 10_000);
+    let acts = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS).acts(&story.ledger, &hearing(&[]), &consumers, START_MS + 10_000);
     assert_eq!(acts, [Act::Provision(BTreeSet::from([agent("refund")]))]);
 }
 
@@ -150,7 +151,7 @@ fn a_missing_consumer_is_provisioned_again() {
 fn two_rounds_in_which_nobody_holds_it_make_an_orphan() {
     let story = mixed();
     let presence = hearing(&[("w-1", "triage")]);
-    let mut watch = Watch::new(GRACE_MS);
+    let mut watch = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS);
     let round = question("triage", &[("lost", 1, 1), ("held", 2, 2), ("taken", 14, 8)], &["w-1"]);
     let acts = watch.answered(&presence, round.clone(), &[answer("w-1", &[("held", 2)])]);
     assert_eq!(acts, []);
@@ -166,7 +167,7 @@ fn work_that_moved_between_two_rounds_is_no_orphan() {
     let mut story = Story::new(Fixed::default());
     story.tell("c1", opened("triage"));
     let presence = hearing(&[]);
-    let mut watch = Watch::new(GRACE_MS);
+    let mut watch = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS);
     assert_eq!(watch.answered(&presence, question("triage", &[("c1", 1, 1)], &[]), &[]), []);
     story.tell("c1", taken("triage"));
     assert_eq!(watch.answered(&presence, question("triage", &[("c1", 2, 1)], &[]), &[]), []);
@@ -179,7 +180,7 @@ fn work_that_moved_between_two_rounds_is_no_orphan() {
 #[test]
 fn nothing_is_concluded_without_the_word_of_all_who_are_there() {
     let presence = hearing(&[("w-1", "triage"), ("w-2", "triage")]);
-    let mut watch = Watch::new(GRACE_MS);
+    let mut watch = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS);
     let round = question("triage", &[("lost", 1, 1)], &["w-1", "w-2"]);
     for _ in 0..3 {
         assert_eq!(watch.answered(&presence, round.clone(), &[answer("w-1", &[])]), []);
@@ -192,7 +193,7 @@ fn nothing_is_concluded_without_the_word_of_all_who_are_there() {
 #[test]
 fn a_death_is_swept_at_once() {
     let story = mixed();
-    let mut watch = Watch::new(GRACE_MS);
+    let mut watch = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS);
     let presence = hearing(&[("w-1", "triage")]);
     // Even what was said a moment ago is suspect; what waits or was not delivered is not.
     let asked = after(question("triage", &[("lost", 1, 1), ("held", 2, 2), ("taken", 14, 8)], &["w-1"]), "w-9", 14);
@@ -208,7 +209,7 @@ fn whoever_is_busy_with_a_stale_item_holds_nothing() {
     let mut story = Story::new(Fixed::default());
     story.tell("c1", opened("triage"));
     story.tell("c1", redispatched("triage", 0));
-    let (mut watch, presence) = (Watch::new(GRACE_MS), hearing(&[("w-1", "triage")]));
+    let (mut watch, presence) = (Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS), hearing(&[("w-1", "triage")]));
     let asked = after(question("triage", &[("c1", 2, 2)], &["w-1"]), "w-9", 2);
     assert_eq!(watch.died(&story.ledger, &presence, &death("w-9", "triage", 2), START_MS), [Act::Ask(asked.clone())]);
     assert_eq!(watch.answered(&presence, asked.clone(), &[answer("w-1", &[("c1", 2)])]), []);
@@ -219,7 +220,7 @@ fn whoever_is_busy_with_a_stale_item_holds_nothing() {
 #[test]
 fn a_death_stays_unsettled_until_all_survivors_have_spoken() {
     let story = mixed();
-    let mut watch = Watch::new(GRACE_MS);
+    let mut watch = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS);
     let presence = hearing(&[("w-1", "triage")]);
     let asked = after(question("triage", &[("lost", 1, 1)], &["w-1"]), "w-9", 1);
     assert_eq!(watch.answered(&presence, asked.clone(), &[]), []);
@@ -233,18 +234,18 @@ fn a_death_stays_unsettled_until_all_survivors_have_spoken() {
 fn a_survivor_that_died_or_hangs_meanwhile_is_not_waited_for() {
     let asked = after(question("triage", &[("lost", 1, 1)], &["w-1"]), "w-9", 1);
     let expected = [redispatch("lost", 1, "worker process w-9 died")];
-    assert_eq!(Watch::new(GRACE_MS).answered(&hearing(&[]), asked.clone(), &[]), expected);
+    assert_eq!(Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS).answered(&hearing(&[]), asked.clone(), &[]), expected);
     let mut presence = hearing(&[("w-1", "triage")]);
     for _ in 0..8 {
         presence.ticked();
     }
-    assert_eq!(Watch::new(GRACE_MS).answered(&presence, asked.clone(), &[]), expected);
+    assert_eq!(Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS).answered(&presence, asked.clone(), &[]), expected);
     let mut presence = hearing(&[("w-1", "triage")]);
     for ms in [500, 800] {
         presence.probe(Duration::from_millis(ms));
         presence.probed(&process("w-1"), Probe::NoResponders, BTreeMap::new(), Duration::from_millis(ms));
     }
-    assert_eq!(Watch::new(GRACE_MS).answered(&presence, asked, &[]), expected);
+    assert_eq!(Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS).answered(&presence, asked, &[]), expected);
 }
 
 #[test]
@@ -253,13 +254,13 @@ fn many_suspects_are_asked_about_in_pieces() {
     for n in 0..ASKED_MAX + 1 {
         story.tell(&format!("c{n}"), opened("triage"));
     }
-    let acts = Watch::new(GRACE_MS).died(&story.ledger, &hearing(&[]), &death("w-9", "triage", 5000), START_MS);
+    let acts = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS).died(&story.ledger, &hearing(&[]), &death("w-9", "triage", 5000), START_MS);
     let sizes: Vec<_> = acts.iter().map(|act| if let Act::Ask(question) = act { question.suspects.len() } else { 0 }).collect();
     assert_eq!(sizes, [ASKED_MAX, 1]);
 }
 
 /// What is appended for an intent on a conversation as the lines make it.
-fn judged(lines: Vec<crate::story::Line>, tail: u64, intent: Intent) -> Option<(Class, Event)> {
+fn judged(lines: Vec<Line>, tail: u64, intent: Intent) -> Option<(Class, Event)> {
     let mut story = Story::new(bounded());
     for line in lines {
         story.tell("c1", line);
@@ -316,13 +317,37 @@ fn a_bound_says_which_one_it_was() {
     assert_eq!(expire(lines, 2, Expired::Request(request("1.1"))), human);
 }
 
+#[test]
+fn whoever_waits_long_with_much_to_read_gets_a_snapshot_a_few_at_a_time() {
+    let long = || saying("x".repeat(SEAL_BYTES));
+    let mut story = Story::new(Fixed::default());
+    for n in 0..=SNAPSHOTS_MAX {
+        let id = format!("c{n}");
+        for line in [opened("triage"), long(), long(), asked("triage", None)] {
+            story.tell(&id, line);
+        }
+        story.wait(1);
+    }
+    let mut watch = Watch::new(GRACE_MS, SNAPSHOT_AFTER_MS);
+    let mut at = |ms: u64| watch.acts(&story.ledger, &hearing(&[]), &BTreeMap::new(), START_MS + ms);
+    assert_eq!(at(SNAPSHOT_AFTER_MS - 1), []);
+    assert_eq!(at(SNAPSHOT_AFTER_MS + 1), [append("c0", 4, Intent::Snapshot), append("c1", 8, Intent::Snapshot)]);
+    assert_eq!(at(2 * SNAPSHOT_AFTER_MS).len(), SNAPSHOTS_MAX);
+
+    let snapshot = |lines: Vec<Line>| judged(lines, 4, Intent::Snapshot);
+    let written = Some((Class::Note, Snapshotted { entries: 4 }.into()));
+    assert_eq!(snapshot(vec![opened("triage"), long(), long(), asked("triage", None)]), written);
+    assert_eq!(snapshot(vec![opened("triage"), said(), long(), asked("triage", None)]), None, "less than it seemed");
+    assert_eq!(snapshot(vec![opened("triage"), long(), long(), taken("triage")]), None, "nobody is waited for");
+}
+
 /// However far the ledger has read, and whatever it wanted.
 #[test]
 fn nothing_but_its_failure_becomes_of_a_conversation_that_cannot_be_read() {
     let mut known = Conversation::empty("support".parse().unwrap(), conversation("c1"));
     let opening = crate::story::prepare(&known, opened("triage"), &bounded());
     let message = opening.message.clone();
-    let stored = Stored { seq: Seq(1), time_ms: 0, subject: message.subject, headers: message.headers, payload: message.payload };
+    let stored = message.stored(Seq(1), 0);
     known.commit(opening, Seq(1)).unwrap();
     let poison =
         Stored { seq: Seq(2), subject: "baton.support.c.c1.1.note.triage".to_owned(), headers: Default::default(), ..stored.clone() };

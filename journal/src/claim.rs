@@ -45,7 +45,7 @@ pub(crate) fn claimed(stored: &Stored) -> Option<&str> {
 
 /// An entry as its writer prepared it.
 pub(crate) fn redeem(stored: Stored, payload: Bytes) -> Stored {
-    Stored { headers: prepared(&stored.headers), payload, ..stored }
+    Stored { headers: prepared(&stored.headers), size: payload.len(), payload, ..stored }
 }
 
 /// Its headers, for a reader of headers.
@@ -88,7 +88,7 @@ mod tests {
 
     fn stored(headers: &[(&str, &str)], payload: &'static [u8]) -> Stored {
         let headers = Headers::from_pairs(headers.iter().copied());
-        Stored { seq: protocol::ids::Seq(1), time_ms: 0, subject: "s".to_owned(), headers, payload: Bytes::from_static(payload) }
+        protocol::wire::Message { subject: "s".to_owned(), headers, payload: Bytes::from_static(payload) }.stored(protocol::ids::Seq(1), 0)
     }
 
     #[test]

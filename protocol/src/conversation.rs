@@ -304,6 +304,11 @@ impl Conversation {
         })
     }
 
+    /// How many messages whoever does not know it reads beside the next one.
+    pub fn stretches(&self) -> usize {
+        self.next_state().sealed.len()
+    }
+
     /// About how many bytes its entries take, as they are stored.
     pub const fn bytes(&self) -> usize {
         self.bytes

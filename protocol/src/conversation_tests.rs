@@ -397,7 +397,7 @@ fn by_a_newer_version(prepared: &Prepared) -> Stored {
     headers.insert(header::RECORD, Hash::of(&record).to_string());
     headers.insert("Mood", "good".to_owned());
     let payload = Payload { record, carry }.encode().unwrap();
-    Stored { seq: Seq(prepared.expected.0 + 1), time_ms: 1000, subject, headers, payload }
+    Message { subject, headers, payload }.stored(Seq(prepared.expected.0 + 1), 1000)
 }
 
 /// Two versions serve one conversation by turns: the older one relays what it does not know of, wherever it carries it forward.
@@ -438,9 +438,9 @@ fn what_a_newer_version_says_is_relayed_by_this_one() {
         assert!(answers || brief["requests"][0]["mood"] == mood(2), "{brief}");
         // Whoever starts at what this version has written finds what the newer one wrote, to the byte.
         let seq = Seq(prepared.expected.0 + 1);
-        let Message { subject, headers, payload } = prepared.message.clone();
+        let stored = prepared.message.clone().stored(seq, 1000);
         read.commit(prepared, seq).unwrap();
-        let partial = Partial::decode(&Stored { seq, time_ms: 1000, subject, headers, payload }).unwrap();
+        let partial = Partial::decode(&stored).unwrap();
         for stored in theirs.iter().filter(|_| partial.sealed().is_empty()) {
             let (written, _) = Entry::decode(stored).unwrap();
             let kept = partial.carry.iter().find(|entry| entry.ordinal() == written.ordinal()).unwrap();

@@ -115,7 +115,7 @@ impl Walk {
         // Other conversations' entries lie between the ones of this one.
         let seq = Seq(prepared.expected.0 + 1 + prepared.ordinal() % 3);
         let message = prepared.message.clone();
-        let stored = Stored { seq, time_ms: 1000, subject: message.subject, headers: message.headers, payload: message.payload };
+        let stored = message.stored(seq, 1000);
         self.conversation.commit(prepared, seq).unwrap();
         self.stored.push(stored);
         self.prefixes.push(self.conversation.clone());

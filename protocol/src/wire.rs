@@ -124,6 +124,17 @@ pub struct Stored {
     pub headers: Headers,
     /// Its body; empty for a reader that follows headers only.
     pub payload: Bytes,
+    /// Bytes of its body, also for a reader of headers only; to that one it is 0 where an object holds the body.
+    pub size: usize,
+}
+
+impl Message {
+    /// The message once it is stored.
+    pub fn stored(self, seq: Seq, time_ms: u64) -> Stored {
+        let Self { subject, headers, payload } = self;
+        let size = payload.len();
+        Stored { seq, time_ms, subject, headers, payload, size }
+    }
 }
 
 /// Why bytes are not an entry.

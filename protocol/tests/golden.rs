@@ -21,7 +21,7 @@ use protocol::event::{
 use protocol::ids::{EntryId, EventId, Hash, ProcessId, Revision, Seq};
 use protocol::subject::Class;
 use protocol::wire::v1::{Record, State};
-use protocol::wire::{Headers, Stored};
+use protocol::wire::{self, Headers, Stored};
 use serde_json::json;
 
 fn directory() -> PathBuf {
@@ -212,7 +212,7 @@ impl Journal {
         let seq = Seq(100 + 7 * ordinal);
         let message = prepared.message.clone();
         self.conversation.commit(prepared, seq).unwrap();
-        self.stored.push(Stored { seq, time_ms: 0, subject: message.subject, headers: message.headers, payload: message.payload });
+        self.stored.push(message.stored(seq, 0));
     }
 }
 
@@ -286,13 +286,12 @@ fn golden_messages_are_read_back() {
     let read = |name: &str| {
         let head: serde_json::Value = serde_json::from_slice(&fs::read(directory().join(format!("message-{name}.json"))).unwrap()).unwrap();
         let headers: Vec<(String, String)> = serde_json::from_value(head["headers"].clone()).unwrap();
-        Stored {
-            seq: serde_json::from_value(head["seq"].clone()).unwrap(),
-            time_ms: 0,
+        let message = wire::Message {
             subject: head["subject"].as_str().unwrap().to_owned(),
             headers: Headers::from_pairs(headers.iter().map(|(name, value)| (name.as_str(), value.as_str()))),
             payload: fs::read(directory().join(format!("message-{name}.bin"))).unwrap().into(),
-        }
+        };
+        message.stored(serde_json::from_value(head["seq"].clone()).unwrap(), 0)
     };
     let conversation = Partial::decode(&read("end")).unwrap().complete(&[read("sealing")]).unwrap();
     assert_eq!(conversation.verify(), Ok(()));

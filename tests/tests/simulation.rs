@@ -149,7 +149,8 @@ fn the_stories_are_about_everything() {
     }
     let kinds: Vec<&str> = kinds.iter().map(String::as_str).collect();
     let ends = ["cancelled", "completed", "failed"];
-    let turns = ["asked", "continued", "deferred", "handed-back", "intended", "redispatched", "returned", "taken", "transferred"];
+    let turns =
+        ["asked", "continued", "deferred", "handed-back", "intended", "redispatched", "returned", "snapshotted", "taken", "transferred"];
     let people = ["decided", "interrupted", "opened", "replied", "said"];
     let mut expected = [ends.as_slice(), &turns, &people].concat();
     expected.sort_unstable();

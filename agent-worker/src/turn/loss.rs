@@ -83,6 +83,8 @@ impl Behind {
 
 #[cfg(test)]
 mod tests {
+    use protocol::wire;
+
     use super::*;
 
     #[test]
@@ -104,13 +106,12 @@ mod tests {
 
     #[test]
     fn people_take_a_turn_from_nobody() {
-        let stored = |what: &str| Stored {
-            seq: Seq(9),
-            time_ms: 0,
+        let message = |what: &str| wire::Message {
             subject: format!("baton.support.c.c1.4.{what}"),
             headers: Default::default(),
             payload: Default::default(),
         };
+        let stored = |what: &str| message(what).stored(Seq(9), 0);
         let behind = |what: &str| Behind::of(Some(&stored(what)));
         assert_eq!((Behind::of(None), behind("in.client")), (Behind::Nothing, Behind::Message));
         for what in ["note.triage", "to.triage.000000000000.coordinator", "end.client", "what no version writes"] {

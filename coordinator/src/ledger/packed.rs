@@ -42,6 +42,8 @@ struct Own {
     model_calls: u32,
     open_calls: u32,
     wait_secs: Option<u64>,
+    stretches: u32,
+    snapshot_size: usize,
     /// Each open request's id, and by when it must be answered.
     requests: Vec<(RequestId, Option<u64>)>,
 }
@@ -76,7 +78,14 @@ impl Packed {
             model_calls: std::mem::take(&mut brief.model_calls),
             open_calls: std::mem::take(&mut brief.open_calls),
             wait_secs: brief.wait_secs.take(),
-            requests: brief.requests.iter_mut().map(|request| std::mem::replace(&mut request.id, NO_REQUEST)).map(|id| (id, due_ms(id))).collect(),
+            stretches: row.stretches,
+            snapshot_size: row.snapshot_size,
+            requests: brief
+                .requests
+                .iter_mut()
+                .map(|request| std::mem::replace(&mut request.id, NO_REQUEST))
+                .map(|id| (id, due_ms(id)))
+                .collect(),
         };
         let id = conversation.as_str().as_bytes();
         let mut bytes = Vec::with_capacity(192);
@@ -156,6 +165,8 @@ impl Packed {
             revision,
             traceparent: own.traceparent,
             is_damaged,
+            stretches: own.stretches,
+            snapshot_size: own.snapshot_size,
         })
     }
 }

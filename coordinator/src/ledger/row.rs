@@ -8,6 +8,7 @@ use protocol::event::{Audience, Event};
 use protocol::ids::{ConversationId, Ordinal, RequestId, Revision, Seq};
 use protocol::query::Shown;
 use protocol::subject::Class;
+use protocol::wire::SEAL_BYTES;
 
 /// One conversation. Times are the broker's, in milliseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct Row {
     pub item: Seq,
     /// When the work item with which the current turn began was stored.
     pub turn_ms: u64,
-    /// When its last entry was stored.
+    /// When its last entry was stored, but for a snapshot: nothing happens by that.
     pub last_ms: u64,
     /// When it was opened.
     pub opened_ms: u64,
@@ -42,6 +43,10 @@ pub struct Row {
     pub traceparent: Option<String>,
     /// Whether bytes that no version writes lie behind its last entry.
     pub is_damaged: bool,
+    /// About how many sealed stretches it has since its last snapshot, each a read for whoever does not know it.
+    pub stretches: u32,
+    /// Bytes of its last snapshot; 0 if it has none.
+    pub snapshot_size: usize,
 }
 
 /// A bound that has passed.
@@ -56,8 +61,8 @@ pub enum Expired {
 }
 
 impl Row {
-    /// The row after one more entry, stored as `seq` at `time_ms`.
-    pub(super) fn after(before: Option<&Self>, seq: Seq, time_ms: u64, head: &Head) -> Self {
+    /// The row after one more entry of `size` bytes, stored as `seq` at `time_ms`.
+    pub(super) fn after(before: Option<&Self>, seq: Seq, time_ms: u64, head: &Head, size: usize) -> Self {
         let (brief, ordinal) = (&head.brief, head.subject.ordinal);
         let is_item = matches!(head.subject.class, Class::To { .. });
         let puts_off = matches!(head.kind.as_str(), "deferred" | "handed-back" | "set-aside");
@@ -70,6 +75,8 @@ impl Row {
             let known = before.and_then(|row| row.due.iter().find(|(id, _)| *id == request.id)).map(|(_, due_ms)| *due_ms);
             Some((request.id, known.or_else(|| Some(later(time_ms, request.due_secs?)))?))
         });
+        let (stretches, snapshot_size) = before.map_or((0, 0), |row| (row.stretches, row.snapshot_size));
+        let is_snapshot = head.kind == "snapshotted";
         Self {
             conversation: head.subject.conversation.clone(),
             ordinal,
@@ -77,7 +84,7 @@ impl Row {
             epoch: head.epoch_after(seq),
             item: before.filter(|_| !is_item).map_or(seq, |row| row.item),
             turn_ms: before.filter(|_| brief.turn != ordinal).map_or(time_ms, |row| row.turn_ms),
-            last_ms: time_ms,
+            last_ms: before.filter(|_| is_snapshot).map_or(time_ms, |row| row.last_ms),
             opened_ms: before.map_or(time_ms, |row| row.opened_ms),
             not_before_ms,
             due: due.collect(),
@@ -85,6 +92,8 @@ impl Row {
             revision: head.revision.clone(),
             traceparent: head.trace.as_ref().map(|trace| trace.parent.clone()),
             is_damaged: false,
+            stretches: if is_snapshot { 0 } else { stretches.saturating_add(u32::from(size > SEAL_BYTES)) },
+            snapshot_size: if is_snapshot { size } else { snapshot_size },
             brief: brief.clone(),
         }
     }
@@ -100,6 +109,13 @@ impl Row {
         let conversation = fixed.conversation_secs.map(|secs| (later(self.opened_ms, secs), Expired::Conversation));
         let requests = self.due.iter().map(|(id, due_ms)| (*due_ms, Expired::Request(*id)));
         requests.chain(turn).chain(conversation).min_by_key(|(at_ms, _)| *at_ms)
+    }
+
+    /// Whether a snapshot is worth what it takes: somebody who does not know the conversation would read much besides, and what its
+    /// snapshots take in all stays a small multiple of what it takes itself.
+    pub fn needs_snapshot(&self) -> bool {
+        let since = usize::try_from(self.stretches).unwrap_or(usize::MAX);
+        self.brief.phase == Phase::Waiting && since >= 2 && since.saturating_mul(4 * SEAL_BYTES) >= self.snapshot_size
     }
 
     /// Since when these people are asked something.

@@ -122,8 +122,7 @@ impl Log {
 
     /// Stores a message without asking the fence.
     pub(super) fn store(&mut self, subject: EntrySubject, message: Message, now_ms: u64) -> Append {
-        let Message { subject: text, headers, payload } = message;
-        let stored = Stored { seq: Seq(self.last.0 + 1), time_ms: now_ms, subject: text, headers, payload };
+        let stored = message.stored(Seq(self.last.0 + 1), now_ms);
         let bytes = bytes_of(&stored);
         if let Some(bytes_max) = self.bytes_max.filter(|bytes_max| self.bytes + bytes > *bytes_max) {
             return Append::Refused(Refusal::NoSpace(format!("the stream holds at most {bytes_max} bytes")));

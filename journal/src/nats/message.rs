@@ -5,9 +5,12 @@ use std::str::FromStr;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message};
 use protocol::ids::Seq;
-use protocol::wire::{Headers, Stored};
+use protocol::wire::{self, Headers, Stored};
 
 use super::request::Failure;
+
+/// The broker's header that says how many bytes a body has that it leaves out.
+const BODY_SIZE: &str = "Nats-Msg-Size";
 
 /// An entry's headers as the client sends them.
 pub(super) fn outgoing(headers: &Headers) -> Result<HeaderMap, Failure> {
@@ -39,13 +42,9 @@ fn headers(map: &HeaderMap) -> Headers {
 
 /// A message that was read from the stream.
 pub(super) fn read(message: StreamMessage) -> Stored {
-    Stored {
-        seq: Seq(message.sequence),
-        time_ms: millis(message.time.unix_timestamp_nanos()),
-        subject: message.subject.into_string(),
-        headers: headers(&message.headers),
-        payload: message.payload,
-    }
+    let (seq, time_ms) = (Seq(message.sequence), millis(message.time.unix_timestamp_nanos()));
+    wire::Message { subject: message.subject.into_string(), headers: headers(&message.headers), payload: message.payload }
+        .stored(seq, time_ms)
 }
 
 fn millis(nanos: i128) -> u64 {
@@ -89,14 +88,12 @@ impl Token {
 pub(super) fn delivered(message: Message) -> Option<(Stored, Token, String)> {
     let reply = message.reply?.into_string();
     let token = Token::parse(&reply)?;
-    let stored = Stored {
-        seq: token.seq,
-        time_ms: token.time_ms,
-        subject: message.subject.into_string(),
-        headers: message.headers.as_ref().map(headers).unwrap_or_default(),
-        payload: message.payload,
-    };
-    Some((stored, token, reply))
+    // Where the body is left out, the broker says how large it is.
+    let size = message.headers.as_ref().and_then(|headers| headers.get(BODY_SIZE)?.as_str().parse().ok());
+    let headers = message.headers.as_ref().map(headers).unwrap_or_default();
+    let stored =
+        wire::Message { subject: message.subject.into_string(), headers, payload: message.payload }.stored(token.seq, token.time_ms);
+    Some((Stored { size: size.unwrap_or(stored.size), ..stored }, token, reply))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ fn opened() -> Walk {
 fn garbage(walk: &Walk, after: u64, rest: &str) -> Stored {
     let subject = format!("baton.support.c.walk.{rest}");
     let seq = Seq(walk.stored.last().unwrap().seq.0 + after);
-    Stored { seq, time_ms: 1000, subject, headers: Headers::default(), payload: b"\x7fpoison".as_slice().into() }
+    crate::wire::Message { subject, headers: Headers::default(), payload: b"\x7fpoison".as_slice().into() }.stored(seq, 1000)
 }
 
 fn salvaged(messages: &[Stored]) -> Conversation {
@@ -33,7 +33,7 @@ fn fail(conversation: &Conversation, messages: &mut Vec<Stored>) -> Prepared {
     let prepared = conversation.prepare(failing(conversation, Writer::Coordinator)).unwrap();
     let seq = Seq(prepared.expected.0 + 1);
     let message = prepared.message.clone();
-    messages.push(Stored { seq, time_ms: 1000, subject: message.subject, headers: message.headers, payload: message.payload });
+    messages.push(message.stored(seq, 1000));
     prepared
 }
 

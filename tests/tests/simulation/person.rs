@@ -82,8 +82,10 @@ impl Person {
         self.world.record(Seen::Told { wish, how });
     }
 
+    /// Now and then somebody writes a lot: conversations seal, and those that wait then get snapshots.
     fn text(&self, wish: u64) -> String {
-        format!("[[m:{wish}]] [[canary:{}]]", self.conversation)
+        let rest = " and so on".repeat(if wish.is_multiple_of(3) { 900 } else { 0 });
+        format!("[[m:{wish}]] [[canary:{}]]{rest}", self.conversation)
     }
 
     /// The moves of `client/src/start.rs`: one append, repeated as it is until it is known to be stored.

@@ -13,7 +13,7 @@ use journal::{Append, Bus, ConsumerState, Follow, Journal, Plan, Provision, Scop
 use protocol::brief::Phase;
 use protocol::conversation::Draft;
 use protocol::entry::Head;
-use protocol::ids::{AgentName, EntryId, ProcessId, Seq, Writer};
+use protocol::ids::{AgentName, EntryId, ProcessId, Writer};
 use protocol::presence::{Heartbeat, Holding, HoldsAnswer};
 use protocol::subject;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -28,6 +28,8 @@ const SENDS_MAX: u32 = 3;
 const HUNG_SECS: u32 = 8;
 /// How long others may take to reconnect after this process did.
 const SETTLE: Duration = Duration::from_secs(4);
+/// Much sooner than it would be: stories are short.
+const SNAPSHOT_AFTER_MS: u64 = 1_500;
 const RETENTION_MS: u64 = 600_000;
 
 pub(crate) struct Coordinator {
@@ -48,7 +50,7 @@ impl Coordinator {
             process: Rc::clone(process),
             ledger: Ledger::new(RETENTION_MS),
             presence: Presence::new(SETTLE, HUNG_SECS),
-            watch: Watch::new(u64::from(HUNG_SECS) * 1000),
+            watch: Watch::new(u64::from(HUNG_SECS) * 1000, SNAPSHOT_AFTER_MS),
             began: Instant::now(),
             clock: Clock::default(),
             now_ms: 0,
@@ -79,7 +81,7 @@ impl Coordinator {
             let ticked = self.process.broker.tick(&name).await;
             while let Some(Some(Ok(stored))) = entries.next().now_or_never() {
                 match Head::decode(&stored.subject, &stored.headers) {
-                    Ok(head) => self.ledger.apply(stored.seq, stored.time_ms, &head),
+                    Ok(head) => self.ledger.apply(stored.seq, stored.time_ms, &head, stored.size),
                     Err(_) => self.ledger.skip(stored.seq),
                 }
             }

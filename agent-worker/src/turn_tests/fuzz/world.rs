@@ -144,7 +144,7 @@ impl World {
     fn publish(&mut self, prepared: Prepared) -> Seq {
         let seq = Seq(self.stage.journal.tail().seq.0 + self.rng.u64(1..4));
         let message = prepared.message.clone();
-        let stored = Stored { seq, time_ms: 0, subject: message.subject, headers: message.headers, payload: message.payload };
+        let stored = message.stored(seq, 0);
         let read = Partial::decode(&stored).unwrap_or_else(|error| panic!("what was stored cannot be read: {error}"));
         self.stage.journal.commit(prepared, seq).unwrap();
         assert_eq!(Some(read.last()), self.stage.journal.last(), "what is read is not what was written");

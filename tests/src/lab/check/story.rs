@@ -19,7 +19,7 @@ use protocol::manifest::{HttpSpec, HttpToolSpec, Method, ModelSpec, ToolsetSpec}
 use protocol::orchestration::Orchestration;
 use protocol::subject::{Class, EntrySubject};
 use protocol::wire::v1::{Payload, Record as Body, State};
-use protocol::wire::{Headers, Stored, header};
+use protocol::wire::{self, Headers, Stored, header};
 use serde_json::{Value as Json, json};
 
 use super::{Setup, check};
@@ -549,7 +549,8 @@ impl Story {
         let (known, seq) = (&self.conversations["c1"], Seq(self.stored.len() as u64 + 1));
         let subject = format!("baton.support.c.{}.{}.to.triage.000000000000.client", known.id(), known.tail().next);
         let time_ms = BEGIN_MS + self.now_us / 1000;
-        self.stored.push(Stored { seq, time_ms, subject, headers: Headers::default(), payload: b"\x7fpoison".as_slice().into() });
+        let message = wire::Message { subject, headers: Headers::default(), payload: b"\x7fpoison".as_slice().into() };
+        self.stored.push(message.stored(seq, time_ms));
     }
 
     fn class(&self, label: &str, events: &[Event]) -> Class {

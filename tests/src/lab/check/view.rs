@@ -10,7 +10,7 @@ use protocol::event::{Event, Message, RequestKind};
 use protocol::ids::{AgentName, EventId, Ordinal, Seq, Writer};
 use protocol::orchestration::Orchestration;
 use protocol::subject::{Class, EntrySubject};
-use protocol::wire::{DecodeError, Headers, Stored, header};
+use protocol::wire::{self, DecodeError, Headers, Stored, header};
 use serde_json::Value as Json;
 
 use super::Setup;
@@ -488,7 +488,7 @@ impl<'a> View<'a> {
     pub fn stored(&self, line: &Line<'a>) -> Option<Stored> {
         let payload = BASE64.decode(line.payload.as_bytes()).ok()?.into();
         let (seq, subject, headers) = (Seq(line.seq), line.subject.to_string(), without_object(&line.headers));
-        Some(Stored { seq, time_ms: line.time_ms, subject, headers, payload })
+        Some(wire::Message { subject, headers, payload }.stored(seq, line.time_ms))
     }
 
     /// When the broker stored something, as the recording tells time; the clock's nearest sample decides.
@@ -558,8 +558,8 @@ fn line(place: usize, seen: &Seen) -> Option<Line<'_>> {
         if is_elsewhere {
             return Err(Unreadable::Elsewhere);
         }
-        let stored =
-            Stored { seq: Seq(*seq), time_ms: *time_ms, subject: subject.clone(), headers: without_object(&headers), payload: body.into() };
+        let message = wire::Message { subject: subject.clone(), headers: without_object(&headers), payload: body.into() };
+        let stored = message.stored(Seq(*seq), *time_ms);
         match Entry::decode(&stored) {
             Ok((entry, _)) => Ok(entry),
             Err(DecodeError::Newer { .. }) => Err(Unreadable::Newer),
