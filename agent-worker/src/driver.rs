@@ -69,7 +69,8 @@ impl Driver {
     /// One work item, from delivery to its settlement.
     pub(crate) async fn drive(&self, item: WorkItem) {
         let Ok(head) = Head::decode(&item.stored.subject, &item.stored.headers) else {
-            return self.set_aside_or_bury(&item).await;
+            // What is rare lies in a box of its own, here and below: every turn that waits for its model would have room for it.
+            return Box::pin(self.set_aside_or_bury(&item)).await;
         };
         let conversation = head.subject.conversation.clone();
         let span = spans::process(&spans::Delivery {
@@ -118,7 +119,7 @@ impl Driver {
             Err(error) => return Finish::GiveBack { delay: RETRY, reason: error.to_string() },
         };
         if conversation.must_fail().is_some() {
-            return self.contain(item, &head.subject.conversation).await;
+            return Box::pin(self.contain(item, &head.subject.conversation)).await;
         }
         // What this agent has written behind the item is of an attempt that did not finish.
         let mut later = conversation.entries().iter().rev().take_while(|entry| entry.ordinal() > head.subject.ordinal);
@@ -129,7 +130,7 @@ impl Driver {
             let detail =
                 format!("it holds {kind:?}, and no worker of agent {} that knows it came in time: run a newer version", self.agent);
             let failed = Failed { code: failure::UNKNOWN_VERSION.into(), detail: detail.clone() };
-            if self.fail(conversation, failed).await.is_err() {
+            if Box::pin(self.fail(conversation, failed)).await.is_err() {
                 return Finish::GiveBack { delay: RETRY, reason: detail };
             }
             self.bury(item, &detail).await;
@@ -138,7 +139,7 @@ impl Driver {
         let revision = conversation.revision().unwrap_or(&head.revision).clone();
         let role = match self.roles.role(&revision).await {
             Ok(role) => role,
-            Err(error) => return self.cannot_play(conversation, error).await,
+            Err(error) => return Box::pin(self.cannot_play(conversation, error)).await,
         };
         let delivered = Delivered { item: head.subject.ordinal, count: item.delivered, is_recounted: item.is_recounted };
         let turn = Turn::new(
@@ -175,7 +176,10 @@ impl Driver {
     /// where the item is plainly done.
     async fn conversation(&self, item: &WorkItem, subject: &EntrySubject) -> Result<Option<Conversation>, LoadError> {
         match self.fold(item, subject).await {
-            Err(why) => salvage(&*self.broker, &self.orchestration, &subject.conversation, why).await.map(|(salvaged, _)| Some(salvaged)),
+            Err(why) => {
+                let salvaged = Box::pin(salvage(&*self.broker, &self.orchestration, &subject.conversation, why)).await;
+                salvaged.map(|(salvaged, _)| Some(salvaged))
+            }
             folded => folded,
         }
     }
@@ -271,7 +275,7 @@ impl Driver {
             effect = match input {
                 Ok(input) => turn.next(input),
                 Err(Stop::Lost) => return Finish::Dropped,
-                Err(Stop::HandBack) => return self.give_back(turn).await,
+                Err(Stop::HandBack) => return Box::pin(self.give_back(turn)).await,
             };
         }
     }
@@ -301,7 +305,7 @@ impl Driver {
     async fn lost(&self, turn: &Turn, hold: &Hold) {
         let mut connection = self.broker.connection();
         let conversation = turn.conversation().id();
-        let mut looks = Looks::default();
+        let mut looks = Looks::among(self.held.len());
         loop {
             looks = tokio::select! {
                 () = hold.moved() => looks.told(),

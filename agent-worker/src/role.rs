@@ -148,8 +148,14 @@ impl Roles {
     /// something is not kept.
     pub(crate) async fn role(&self, revision: &Revision) -> Result<Arc<Role>, RoleError> {
         let known = self.lock().get(revision);
+        match known {
+            Some(role) if role.is_current() => Ok(role),
+            known => Box::pin(self.make(revision, known)).await,
+        }
+    }
+
+    async fn make(&self, revision: &Revision, known: Option<Arc<Role>>) -> Result<Arc<Role>, RoleError> {
         let orchestration = match &known {
-            Some(role) if role.is_current() => return Ok(role.clone()),
             Some(role) => (*role.orchestration).clone(),
             None => registry::definition(&*self.means.broker, &self.orchestration, revision).await?,
         };

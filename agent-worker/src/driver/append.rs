@@ -47,7 +47,7 @@ impl Driver {
                     return if must_look && self.is_overtaken(turn).await? { Err(Finish::Dropped) } else { Ok(input) };
                 }
                 Append::Fenced { tail } => {
-                    let after = self.after_fence(turn, prepared, tail).await;
+                    let after = Box::pin(self.after_fence(turn, prepared, tail)).await;
                     if matches!(after, Ok(Input::Fenced(_))) {
                         spans::failed(&span, "fenced", "another entry was written first");
                     }

@@ -8,8 +8,10 @@ use protocol::ids::Seq;
 use protocol::subject::{Class, EntrySubject};
 use protocol::wire::Stored;
 
-/// How often a running turn looks at the journal although nobody told it to.
+/// How often a running turn looks at the journal although nobody told it to, where it runs among few.
 const LOOK: Duration = Duration::from_secs(10);
+/// All turns of a process together look no more often than this.
+const LOOK_OF_ANY: Duration = Duration::from_millis(10);
 /// How soon it looks again when it was told to: the replica that answers may not have yet what the leader has stored.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// Whoever hears within this time that its entry is stored has heard it before anybody can have gone on without it.
@@ -17,30 +19,33 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// When a running turn looks at the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Looks(Duration);
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self(LOOK)
-    }
+pub struct Looks {
+    pause: Duration,
+    longest: Duration,
 }
 
 impl Looks {
+    /// Those of a turn that runs among so many: what thousands ask is paid for by all, and only what nobody was told is found later.
+    pub fn among(turns: usize) -> Self {
+        let longest = LOOK.max(LOOK_OF_ANY.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX)));
+        Self { pause: longest, longest }
+    }
+
     /// How long to wait for somebody to say something before the next look.
     pub const fn pause(self) -> Duration {
-        self.0
+        self.pause
     }
 
     /// Somebody says that the conversation moved, or what they said may have been missed: now, and soon again.
     #[must_use]
     pub const fn told(self) -> Self {
-        Self(LOOK_AGAIN)
+        Self { pause: LOOK_AGAIN, ..self }
     }
 
     /// Nobody has said anything in that pause: now, and again less soon.
     #[must_use]
     pub fn untold(self) -> Self {
-        Self((self.0 * 2).min(LOOK))
+        Self { pause: (self.pause * 2).min(self.longest), ..self }
     }
 }
 
@@ -89,8 +94,9 @@ mod tests {
 
     #[test]
     fn whoever_is_told_looks_again_soon_and_less_and_less_often() {
-        let mut looks = Looks::default();
-        assert_eq!(looks.untold(), looks, "every ten seconds");
+        let mut looks = Looks::among(1000);
+        assert_eq!((looks, looks.untold()), (Looks::among(1), looks), "every ten seconds");
+        assert_eq!(Looks::among(10_000).pause(), Duration::from_secs(100), "a hundred times a second, all together");
         looks = looks.told();
         let pauses: Vec<_> =
             std::iter::successors(Some(looks), |looks| Some(looks.untold())).take(11).map(|looks| looks.pause().as_millis()).collect();

@@ -16,7 +16,7 @@ use super::crowd::Crowd;
 use super::endpoint::Endpoint;
 use super::figures::Percentiles;
 use super::listener::Listeners;
-use super::report::{BrokerWork, Case, Compared, Growth, Ideal, Latency, Run, medians, over};
+use super::report::{BrokerWork, Case, Compared, Growth, Ideal, Latency, Run, Wake, medians, over};
 use super::shape::{Plan, Shape};
 use super::traffic::{Deliveries, Jsz, Traffic};
 use super::trail::Trail;
@@ -97,6 +97,13 @@ struct Counters {
     asked: Asked,
 }
 
+/// What was seen of a play while it was played.
+struct Played {
+    /// When each conversation's requests arrived at their model.
+    arrivals_ns: BTreeMap<ConversationId, Vec<u64>>,
+    wake_us: Option<Wake>,
+}
+
 impl<'a> Bench<'a> {
     async fn open(plan: &'a Plan, system: &System, endpoint: Option<Endpoint>) -> anyhow::Result<Self> {
         let crowd = Crowd::of(system).await?;
@@ -123,22 +130,33 @@ impl<'a> Bench<'a> {
         Ok(Case { shape, player: self.plan.player(), conversations, memory_idle_mb, run: medians(&measured)?, cacheable_share: None })
     }
 
-    /// Plays so many conversations, and says which arrivals of requests were whose.
-    async fn play(&mut self, conversations: usize) -> anyhow::Result<BTreeMap<ConversationId, Vec<u64>>> {
+    /// Plays so many conversations.
+    async fn play(&mut self, conversations: usize) -> anyhow::Result<Played> {
         let first = self.next;
         self.next += conversations;
         let listeners = &mut self.listeners;
         let begun = |conversation: &ConversationId| listeners.iter_mut().for_each(|listeners| listeners.listen(conversation));
         let numbers = self.crowd.play(self.plan, conversations, first, begun).await?;
-        self.crowd.wake(numbers.keys().take(self.plan.woken)).await?;
+        let wake_us = self.wake(&numbers).await?;
         let mut arrivals = self.endpoint.as_ref().map(Endpoint::arrivals).unwrap_or_default();
-        Ok(numbers.into_iter().filter_map(|(conversation, number)| Some((conversation, arrivals.remove(&number)?))).collect())
+        let arrivals_ns =
+            numbers.into_iter().filter_map(|(conversation, number)| Some((conversation, arrivals.remove(&number)?))).collect();
+        Ok(Played { arrivals_ns, wake_us })
+    }
+
+    /// Wakes some of those who wait, one at a time and each twice: the second time it is known.
+    async fn wake(&self, numbers: &BTreeMap<ConversationId, usize>) -> anyhow::Result<Option<Wake>> {
+        let mut oldest: Vec<_> = numbers.iter().collect();
+        oldest.sort_unstable_by_key(|(_, number)| **number);
+        let woken: Vec<_> = oldest.into_iter().take(self.plan.woken).map(|(conversation, _)| conversation.clone()).collect();
+        let (first, again) = (self.crowd.wake(&woken).await?, self.crowd.wake(&woken).await?);
+        Ok(Percentiles::of_ns(first).zip(Percentiles::of_ns(again)).map(|(first, again)| Wake { first, again }))
     }
 
     async fn run(&mut self) -> anyhow::Result<Run> {
         let before = self.settled().await?;
         let watch = Watch::start(self.pids.clone());
-        let arrivals_ns = self.play(self.plan.conversations).await?;
+        let Played { arrivals_ns, wake_us } = self.play(self.plan.conversations).await?;
         let after = self.settled().await?;
         let memory_peak_mb = watch.stop().await;
         let kept = self.crowd.nats.kept(self.crowd.client.orchestration(), before.seq).await?;
@@ -156,7 +174,7 @@ impl<'a> Bench<'a> {
             Some(listeners) => listeners.delays_ns().await,
             None => Vec::new(),
         };
-        Ok(Run { first_word_us: Percentiles::of_ns(first_words_ns), ..run })
+        Ok(Run { first_word_us: Percentiles::of_ns(first_words_ns), wake_us, ..run })
     }
 
     /// The raw loop, with as many handoffs and messages of the same size; none beside models that think.
@@ -244,6 +262,7 @@ impl<'a> Bench<'a> {
             hop_us: Percentiles::of_ns(trail.hops_ns()).map(|hop| Latency::new(hop, raw_hop)),
             request_us: requests.map(|request| Latency::new(request, raw_delivery)),
             first_word_us: None,
+            wake_us: None,
             answer_us: self.plan.has_person().then(|| Percentiles::of_ns(trail.answers_ns())).flatten(),
             growth: growth(trail),
             model_calls: self.ideal(trail, seconds),

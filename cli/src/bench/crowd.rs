@@ -11,7 +11,7 @@ use futures::{FutureExt, StreamExt};
 use journal::nats::Nats;
 use protocol::ids::ConversationId;
 use protocol::subject::{Class, EntrySubject};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::shape::Plan;
 use crate::connect::{self, Address};
@@ -83,16 +83,17 @@ impl Crowd {
         Ok(numbers)
     }
 
-    /// Says something in conversations that wait, and waits until all of them wait again.
-    pub(super) async fn wake<'a>(&self, conversations: impl Iterator<Item = &'a ConversationId>) -> anyhow::Result<()> {
+    /// Says something in conversations that wait, one at a time; how long each took to wait again, in nanoseconds.
+    pub(super) async fn wake(&self, conversations: &[ConversationId]) -> anyhow::Result<Vec<u64>> {
         let mut pauses = self.nats.pauses(self.client.orchestration()).await?;
-        let replies = stream::iter(conversations.map(|conversation| self.say(conversation.clone(), "Go on.")));
-        let said: Vec<anyhow::Result<client::Accepted>> = replies.buffer_unordered(AT_ONCE).collect().await;
-        let woken = said.into_iter().collect::<anyhow::Result<Vec<_>>>()?.len();
-        for at_rest in 0..woken {
-            next(&mut pauses).await.with_context(|| stuck(at_rest, woken))?;
+        let mut waits_ns = Vec::with_capacity(conversations.len());
+        for conversation in conversations {
+            let said = Instant::now();
+            self.say(conversation.clone(), "Go on.").await?;
+            next(&mut pauses).await.with_context(|| stuck(waits_ns.len(), conversations.len()))?;
+            waits_ns.push(u64::try_from(said.elapsed().as_nanos()).unwrap_or(u64::MAX));
         }
-        Ok(())
+        Ok(waits_ns)
     }
 
     async fn say(&self, conversation: ConversationId, line: &str) -> anyhow::Result<client::Accepted> {

@@ -81,6 +81,10 @@ pub struct Run {
     /// From when a model said the first word of an answer to when it was at hand at a client of the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_word_us: Option<Percentiles>,
+    /// From when somebody began to say something in a conversation that had waited to when an agent had answered, by this command's clock:
+    /// one conversation at a time, those that had waited longest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wake_us: Option<Wake>,
     /// How a hop late in a conversation compares with an early one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,
@@ -139,6 +143,16 @@ impl Latency {
         let ratio = |of: fn(&Percentiles) -> f64| raw.as_ref().and_then(|raw| over(of(&baton), of(raw)));
         Self { baton, raw, ratio_p50: ratio(|all| all.p50), ratio_p99: ratio(|all| all.p99) }
     }
+}
+
+/// How long it takes to be answered in a conversation that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wake {
+    /// The first time: where there are many others, nobody knows the conversation any more.
+    pub first: Percentiles,
+    /// The second time, once all that are woken have been.
+    pub again: Percentiles,
 }
 
 /// Halves of hops early and late in a conversation.
@@ -257,6 +271,10 @@ impl Case {
         }
         if let Some(answer) = &self.run.answer_us {
             line("said to answered", percentiles(answer));
+        }
+        if let Some(Wake { first, again }) = &self.run.wake_us {
+            line("woken, one at a time", percentiles(first));
+            line("  and once more", percentiles(again));
         }
         if let Some(first_word) = &self.run.first_word_us {
             line("first word to client", percentiles(first_word));

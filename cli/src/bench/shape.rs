@@ -14,6 +14,8 @@ use crate::dev::demo;
 const HANDOFFS: usize = 4096;
 /// What it takes at most to begin a conversation, when there are many.
 const BEGUN_AT_MOST: Duration = Duration::from_millis(4);
+/// How many words a conversation begins with that is parked: about 4 KiB are then carried to whoever goes on.
+const PARKED_WORDS: usize = 750;
 /// How many of those who were parked are woken.
 const WOKEN: usize = 100;
 
@@ -140,7 +142,11 @@ impl Plan {
 
     /// What a conversation begins with.
     pub(super) fn task(&self, number: usize) -> String {
-        let task = if self.shape == Shape::Support { "A customer is on the line." } else { "Play." };
+        let task = match self.shape {
+            Shape::Support => "A customer is on the line.",
+            Shape::Parked => &"There is much to say. ".repeat(PARKED_WORDS / 5),
+            _ => "Play.",
+        };
         format!("{task} {}", tag(number))
     }
 
@@ -164,14 +170,14 @@ impl Plan {
     /// Two agents; JSON is YAML too.
     fn rally(&self, url: Option<&str>) -> Json {
         let says = match self.shape {
-            Shape::Long => Some("The ball comes back, a little faster than the last time."),
-            Shape::Parked => Some("What else can I do for you?"),
+            Shape::Long => Some("The ball comes back, a little faster than the last time.".to_owned()),
+            Shape::Parked => Some("What else can I do for you?".to_owned()),
             _ => None,
         };
         let line = |agent: &str, to: &str| {
             let mut line = json!({ "agent": agent });
-            if let (Some(line), Some(says)) = (line.as_object_mut(), says) {
-                line.insert("say".to_owned(), says.into());
+            if let (Some(line), Some(says)) = (line.as_object_mut(), &says) {
+                line.insert("say".to_owned(), says.clone().into());
             }
             if let (Some(line), false) = (line.as_object_mut(), self.has_person()) {
                 line.insert("transfer".to_owned(), to.into());

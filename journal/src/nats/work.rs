@@ -24,6 +24,10 @@ use crate::claim::claimed;
 use crate::work::old_after;
 use crate::{ReadError, Settle, WorkError, WorkItem, WorkSource};
 
+/// How many items may be on their way at once, however many slots are free: one that waits here for the processor tells nobody that it is
+/// alive, and is delivered again after the ack wait.
+const ORDERED_MAX: usize = 256;
+
 /// How long a slot that became free waits for others: many slots then cost one order. A turn of a model takes a
 /// thousand times as long; only items that take no time at all come together like this.
 const COALESCE: Duration = Duration::from_millis(2);
@@ -260,7 +264,7 @@ async fn redeemed(link: &Link, orchestration: &OrchestrationName, item: WorkItem
 /// What to order, and when.
 #[derive(Debug, Default)]
 struct Orders {
-    /// The most slots that were ever free: the process's capacity, as far as seen.
+    /// The most items that were ever wanted: the process's capacity, as far as seen and ordered at once.
     most: usize,
     /// Until when a small order waits to become a larger one.
     wait_until: Option<Instant>,
@@ -274,15 +278,16 @@ enum Order {
 }
 
 impl Orders {
-    /// Orders never exceed the free slots, and are placed when they have fallen below half of them: then at once if they
+    /// Orders never exceed the free slots, and are placed when they have fallen below half of what is wanted: then at once if they
     /// are worth a request (a quarter of the capacity), or a moment later for whatever has come together.
     fn next(&mut self, free: usize, outstanding: usize, now: Instant) -> Order {
-        self.most = self.most.max(free);
-        if outstanding * 2 >= free {
+        let wanted = free.min(ORDERED_MAX);
+        self.most = self.most.max(wanted);
+        if outstanding * 2 >= wanted {
             self.wait_until = None;
             return Order::None;
         }
-        let count = free - outstanding;
+        let count = wanted - outstanding;
         let is_worth_it = count * 4 >= self.most;
         let wait_until = *self.wait_until.get_or_insert(now + COALESCE);
         if is_worth_it || now >= wait_until {
@@ -395,6 +400,16 @@ mod tests {
         assert_eq!(orders.next(5, 0, now + COALESCE), Order::Now(5));
         assert_eq!(orders.next(1, 1, now), Order::None);
         assert_eq!(orders.next(16, 0, now), Order::Now(16));
+    }
+
+    #[test]
+    fn a_process_with_many_slots_orders_no_more_than_it_can_begin_soon() {
+        let now = Instant::now();
+        let mut orders = Orders::default();
+        assert_eq!(orders.next(10_000, 0, now), Order::Now(ORDERED_MAX));
+        assert_eq!(orders.next(9_872, 128, now), Order::None);
+        assert_eq!(orders.next(9_871, 127, now), Order::Now(129));
+        assert_eq!(orders.next(20, 0, now), Order::At(now + COALESCE));
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Slot {
     async fn lost(&self, turn: &Turn, notices: &mut Notices) {
         let (broker, conversation) = (&self.process.broker, turn.conversation().id());
         let mut connection = broker.connection();
-        let mut looks = Looks::default();
+        let mut looks = Looks::among(1);
         loop {
             looks = tokio::select! {
                 biased;
@@ -245,7 +245,7 @@ impl Slot {
                 () = sleep(looks.pause()) => looks.untold(),
             };
             if self.world.has(Plant::LooksOnce) {
-                looks = Looks::default();
+                looks = Looks::among(1);
             }
             if connection.borrow_and_update().is_up && self.has_moved(conversation, turn.epoch()).await {
                 return;
