@@ -22,6 +22,9 @@ const AGENTS: [&str; 2] = ["ping", "pong"];
 /// Deliveries that may be in flight, as Baton's consumers have it.
 const ACK_PENDING_MAX: i64 = 100_000;
 
+/// Openings under way at once: a hundred thousand would wait for one another longer than any of them is waited for.
+const OPENINGS_AT_ONCE: usize = 64;
+
 /// For an answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -100,7 +103,7 @@ impl Raw {
         let taking = futures::future::try_join(first.take(load, 1, sender.clone()), second.take(load, 0, sender));
         let all = async {
             let openings = futures::stream::iter((0..load.conversations).map(|n| first.publish(load, format!("{run}x{n}"), 0, Seq(0), 0)));
-            openings.buffer_unordered(load.slots).try_collect::<Vec<()>>().await?;
+            openings.buffer_unordered(OPENINGS_AT_ONCE).try_collect::<Vec<()>>().await?;
             let (mut deliveries_ns, mut ended) = (Vec::new(), 0);
             while ended < load.conversations {
                 let step: Step = steps.recv().await.ok_or_else(|| MeasureError::of("the raw loop has stopped"))?;
