@@ -149,7 +149,7 @@ pub struct BenchArgs {
     #[arg(long = "shape", value_enum, value_name = "SHAPE", value_delimiter = ',')]
     pub shapes: Vec<Shape>,
     /// Conversations at once; may be given several times, each a load of its own. By default as the shape has it.
-    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     pub conversations: Vec<usize>,
     /// Handoffs of each conversation, for shapes in which agents only hand over.
     #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=100_000))]

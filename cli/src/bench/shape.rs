@@ -16,6 +16,8 @@ const HANDOFFS: usize = 4096;
 const BEGUN_AT_MOST: Duration = Duration::from_millis(4);
 /// How many words a conversation begins with that is parked: about 4 KiB are then carried to whoever goes on.
 const PARKED_WORDS: usize = 750;
+/// Turns that a worker runs at once, or more.
+const SLOTS_MIN: usize = 64;
 /// How many of those who were parked are woken.
 const WOKEN: usize = 100;
 
@@ -207,9 +209,9 @@ impl Plan {
         })
     }
 
-    /// Turns that a worker, and the raw loop, run at once.
+    /// Turns that a worker, and the raw loop, run at once: as many as there are conversations, unless most of them wait for people.
     pub(super) fn slots(&self) -> usize {
-        self.conversations.max(64)
+        if self.shape == Shape::Parked { SLOTS_MIN } else { self.conversations.max(SLOTS_MIN) }
     }
 
     /// The example, played by its rehearsal's script whatever the environment says, or by an endpoint.
