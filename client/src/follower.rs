@@ -93,7 +93,7 @@ impl Follower {
             let gap = FoldError::Gap { conversation: head.subject.conversation, missing: head.subject.ordinal };
             return if is_news { Err(gap) } else { Ok(Vec::new()) };
         }
-        let (entries, tail) = Partial::decode(stored)?.beyond(&self.tail)?;
+        let (entries, tail) = Partial::decode_behind(stored, &self.tail)?.beyond(&self.tail)?;
         Ok(self.show_all(&entries, tail, stored.time_ms))
     }
 

@@ -147,15 +147,20 @@ impl Client {
             Err(Unread::Damaged(_)) => None,
             opening => opening?,
         };
-        let due = conversation.requests().iter().filter(|request| request.id.ordinal == entry.ordinal());
-        let due = due.filter_map(|request| Some((request.id, time_ms.saturating_add(request.due_secs?.saturating_mul(1000)))));
+        // Nothing happens by a snapshot: what counts is what lies before it.
+        let (last, last_ms) = match entry.ordinal().checked_sub(1).filter(|_| entry.head.kind == "snapshotted") {
+            Some(before) => (before, self.at(id, before, deadline).await?.map_or(*time_ms, |before| before.time_ms)),
+            None => (entry.ordinal(), *time_ms),
+        };
+        let due = conversation.requests().iter().filter(|request| request.id.ordinal == last);
+        let due = due.filter_map(|request| Some((request.id, last_ms.saturating_add(request.due_secs?.saturating_mul(1000)))));
         Ok(Shown {
             conversation: id.clone(),
             brief: entry.head.brief.clone(),
             ordinal: entry.ordinal(),
             kind: entry.head.kind.clone(),
             revision: entry.head.revision.clone(),
-            last_ms: *time_ms,
+            last_ms,
             opened_ms: opening.map_or(*time_ms, |opening| opening.time_ms),
             due: due.collect(),
             traceparent: entry.head.trace.as_ref().map(|trace| trace.parent.clone()),

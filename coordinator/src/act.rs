@@ -57,6 +57,13 @@ pub(crate) enum ActError {
     Unsettled(&'static str),
 }
 
+impl ActError {
+    /// Whether the broker may only have been away.
+    pub(crate) const fn is_transient(&self) -> bool {
+        matches!(self, Self::Store(_) | Self::Unknown(_) | Self::Load(LoadError::Read(_)))
+    }
+}
+
 impl Actor {
     pub(crate) const fn new(broker: Shared, orchestration: OrchestrationName, process: ProcessId) -> Self {
         Self { broker, orchestration, process, attempts: Mutex::new(BTreeMap::new()) }

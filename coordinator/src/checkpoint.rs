@@ -4,9 +4,11 @@
 //! Two slots are written in turn, chunk by chunk and the head last: whoever is interrupted leaves the other slot whole.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::{StreamExt, stream};
 use journal::{Expect, Store, StoreError};
 use protocol::ids::{ConversationId, OrchestrationName, Seq};
 use serde::de::DeserializeOwned;
@@ -18,6 +20,8 @@ use crate::ledger::{Common, Packed};
 const VERSION: u32 = 2;
 /// A chunk is full beyond this; with its last row it stays below 512 KiB, since a head's headers are bounded.
 const CHUNK_BYTES: usize = 256 * 1024;
+/// Chunks that are read at once.
+const READ_AT_ONCE: usize = 4;
 /// Nesting beyond this is refused.
 const DEPTH_MAX: usize = 32;
 
@@ -106,10 +110,11 @@ async fn rows(
     seq: Seq,
     chunks: u32,
 ) -> Result<Option<Vec<Packed>>, StoreError> {
+    let chunk = async |chunk| store.value(name, &chunk_key(slot, chunk)).await;
+    let mut values = pin!(stream::iter(0..chunks).map(chunk).buffered(READ_AT_ONCE));
     let mut rows = Vec::new();
-    for chunk in 0..chunks {
-        let value = store.value(name, &chunk_key(slot, chunk)).await?;
-        let chunk = value.and_then(|value| decode::<Chunk>(&value.bytes)).filter(|chunk| chunk.seq == seq);
+    while let Some(value) = values.next().await {
+        let chunk = value?.and_then(|value| decode::<Chunk>(&value.bytes)).filter(|chunk| chunk.seq == seq);
         let Some(unpacked) = chunk.and_then(|chunk| chunk.unpack()) else { return Ok(None) };
         rows.extend(unpacked);
     }

@@ -103,7 +103,7 @@ async fn clear_one(actor: &Actor, remains: Remains, seq: Seq, id: ConversationId
 }
 
 /// Whether trying again is no use.
-pub(crate) const fn is_hopeless(error: &ActError) -> bool {
+const fn is_hopeless(error: &ActError) -> bool {
     match error {
         ActError::Load(error) => error.is_damage(),
         ActError::Prepare(_) | ActError::Unsettled(_) => true,

@@ -1,7 +1,7 @@
 //! Moves what comes in to the pure parts, and carries out what they say. It waits for nothing but its inputs: whatever
 //! takes time is a job, and comes back as one more input.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use futures::StreamExt;
 use journal::registry::RegistryError;
 use journal::{Delivery, Plan, StoreError};
 use protocol::entry::Head;
-use protocol::ids::{AgentName, ConversationId, Seq};
+use protocol::ids::{AgentName, Seq};
 use protocol::query::verb;
 use protocol::subject::{self, Class, gateway_of_hello};
 use protocol::wire::{DecodeError, Stored};
@@ -20,7 +20,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
-use crate::act::{Acted, Actor};
+use crate::act::{ActError, Acted, Actor};
+use crate::agenda::Agenda;
 use crate::checkpoint::Place;
 use crate::clear;
 use crate::clock::Clock;
@@ -34,15 +35,11 @@ use crate::query::View;
 use crate::retention::Retention;
 use crate::revisions::{Change, Learnt, Revisions};
 use crate::start::Begun;
-use crate::watch::{Act, Proposal, Watch};
+use crate::watch::{Act, Intent, Proposal, Watch};
 
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between two sweeps: they are the slow net, deaths are noticed at once.
 const SWEEP_TICKS: u64 = 5;
-/// Appends under way at once.
-const ACTING_MAX: usize = 64;
-/// Before an act that failed is proposed again.
-const REST: Duration = Duration::from_secs(5);
 /// Without an entry for so long, the ledger has caught up with a stream that was quiet when it began.
 const QUIET: Duration = Duration::from_millis(500);
 /// How much longer others may take to be back after their longest pause between two attempts.
@@ -82,10 +79,7 @@ pub(crate) struct Driver {
     is_ticking: bool,
     is_learning: bool,
     jobs: JoinSet<Done>,
-    queue: VecDeque<Proposal>,
-    /// Conversations with a proposal in the queue or under way, or one that failed and rests until then.
-    busy: BTreeMap<ConversationId, Option<Instant>>,
-    acting: usize,
+    agenda: Agenda,
     checkpoint: Checkpoint,
     retention: Retention,
     /// Tombstones whose conversations are being purged.
@@ -141,9 +135,7 @@ impl Driver {
             is_ticking: false,
             is_learning: false,
             jobs: JoinSet::new(),
-            queue: VecDeque::new(),
-            busy: BTreeMap::new(),
-            acting: 0,
+            agenda: Agenda::default(),
             checkpoint: Checkpoint { seq, entries: 0, at: now, is_under_way: false },
             retention,
             purging: BTreeSet::new(),
@@ -267,8 +259,7 @@ impl Driver {
     }
 
     fn tick(&mut self) {
-        let now = Instant::now();
-        self.busy.retain(|_, rests| rests.is_none_or(|until| until > now));
+        self.agenda.wake(self.at());
         if self.is_ticking {
             self.presence.tick_missed();
         } else {
@@ -310,22 +301,7 @@ impl Driver {
                 let acts = self.watch.answered(&self.presence, question, &answers);
                 self.perform(acts);
             }
-            Done::Acted { conversation, acted } => {
-                self.acting -= 1;
-                self.busy.remove(&conversation);
-                // Where the ledger has read damage, and the journal has none any more, there is nothing to hurry for.
-                let is_undamaged = matches!(acted, Ok(Acted::Moved)) && self.ledger.row(&conversation).is_some_and(|row| row.is_damaged);
-                // Whatever it was proposed for: it has moved, or it is no use.
-                if acted.as_ref().map_or_else(clear::is_hopeless, |acted| *acted == Acted::Moved) {
-                    self.ledger.leave_unsnapped(&conversation);
-                }
-                if let Err(error) = &acted {
-                    tracing::warn!(orchestration = %self.actor.orchestration, %conversation, "could not act: {error}");
-                }
-                if acted.is_err() || is_undamaged {
-                    self.busy.insert(conversation, Some(Instant::now() + REST));
-                }
-            }
+            Done::Acted { proposal, acted } => self.acted(proposal, acted),
             Done::Forwarded { gateway, is_there } => self.outbox.sent(&gateway, is_there, self.at()),
             Done::Cleared(look, looked) => {
                 self.retention.looked(&look, looked, self.now_ms);
@@ -347,6 +323,19 @@ impl Driver {
                 }
             }
         }
+    }
+
+    fn acted(&mut self, Proposal { conversation, tail, intent }: Proposal, acted: Result<Acted, ActError>) {
+        // Where the ledger has read damage, and the journal has none any more, there is nothing to hurry for.
+        let is_undamaged = matches!(acted, Ok(Acted::Moved)) && self.ledger.row(&conversation).is_some_and(|row| row.is_damaged);
+        // A snapshot is a convenience: one that is not needed, or not taken, is not tried for ever.
+        if intent == Intent::Snapshot && !acted.as_ref().is_err_and(ActError::is_transient) {
+            self.ledger.leave_unsnapped(&conversation, tail);
+        }
+        if let Err(error) = &acted {
+            tracing::warn!(orchestration = %self.actor.orchestration, %conversation, "could not act: {error}");
+        }
+        self.agenda.done(conversation, acted.is_err() || is_undamaged, self.at());
     }
 
     fn ticked(&mut self, broker_ms: u64) {
@@ -452,12 +441,7 @@ impl Driver {
         }
         for act in acts {
             match act {
-                Act::Append(proposal) => {
-                    if !self.busy.contains_key(&proposal.conversation) {
-                        self.busy.insert(proposal.conversation.clone(), None);
-                        self.queue.push_back(proposal);
-                    }
-                }
+                Act::Append(proposal) => self.agenda.add(proposal),
                 Act::Ask(question) => drop(self.jobs.spawn(job::ask(self.actor.clone(), question))),
                 Act::Provision(agents) => {
                     self.jobs.spawn(job::provision(self.actor.clone(), self.plan(agents), self.ledger.seq()));
@@ -485,9 +469,7 @@ impl Driver {
             }
             (true, false) => {
                 self.outbox.clear();
-                for proposal in self.queue.drain(..) {
-                    self.busy.remove(&proposal.conversation);
-                }
+                self.agenda.clear();
             }
             (false, false) | (true, true) => {}
         }
@@ -501,10 +483,7 @@ impl Driver {
         for (gateway, request) in self.outbox.next(&self.ledger, at) {
             self.jobs.spawn(job::forward(self.actor.clone(), gateway, request));
         }
-        while self.acting < ACTING_MAX
-            && let Some(proposal) = self.queue.pop_front()
-        {
-            self.acting += 1;
+        while let Some(proposal) = self.agenda.next() {
             self.jobs.spawn(job::act(self.actor.clone(), proposal));
         }
     }

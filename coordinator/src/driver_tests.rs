@@ -1,6 +1,6 @@
 //! Whole coordinators over the broker in memory. The clock is paused: waiting takes no time, and hours pass in a moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use futures::stream::BoxStream;
@@ -11,7 +11,7 @@ use protocol::brief::{Fixed, Phase};
 use protocol::builder::AgentDef;
 use protocol::conversation::Conversation;
 use protocol::event::{Event, failure};
-use protocol::ids::OrchestrationName;
+use protocol::ids::{ConversationId, OrchestrationName};
 use protocol::manifest::{LimitsSpec, ModelSpec, RetentionSpec, Seconds};
 use protocol::orchestration::Orchestration;
 use protocol::presence::{Holding, HoldsAnswer, HoldsQuestion};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use journal::registry::{self, RegistryError};
 use journal::{ConsumerState, Plan, ProvisionError, Provisioned, RequestError, Shared, StoreError};
-use protocol::ids::{AgentName, ConversationId, OrchestrationName, ProcessId, Revision, Seq};
+use protocol::ids::{AgentName, OrchestrationName, ProcessId, Revision, Seq};
 use protocol::orchestration::{Orchestration, Retention};
 use protocol::presence::{HoldsAnswer, HoldsQuestion};
 use protocol::query::ForwardedRequest;
@@ -44,7 +44,7 @@ pub(crate) enum Done {
         answers: Vec<HoldsAnswer>,
     },
     Acted {
-        conversation: ConversationId,
+        proposal: Proposal,
         acted: Result<Acted, ActError>,
     },
     Forwarded {
@@ -129,7 +129,7 @@ pub(crate) async fn ask(actor: Arc<Actor>, question: Question) -> Done {
 
 pub(crate) async fn act(actor: Arc<Actor>, proposal: Proposal) -> Done {
     let acted = actor.act(&proposal).await;
-    Done::Acted { conversation: proposal.conversation, acted }
+    Done::Acted { proposal, acted }
 }
 
 pub(crate) async fn forward(actor: Arc<Actor>, gateway: ProcessId, request: ForwardedRequest) -> Done {

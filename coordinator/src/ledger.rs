@@ -59,7 +59,10 @@ impl Ledger {
         let unpurged = unpurged.into_iter().map(|(seq, id)| (seq, (0, id))).collect();
         let mut ledger = Self { unread, newest: Newest { ended, erased }, unpurged, ..Self::new(retention_ms) };
         for packed in rows {
-            ledger.put(packed);
+            if let Some(row) = packed.row() {
+                let slot = ledger.rows.put(packed);
+                ledger.index(slot, &row);
+            }
         }
         ledger.seq = seq;
         ledger
@@ -86,7 +89,7 @@ impl Ledger {
             self.unpurged.insert(seq, (time_ms, id.clone()));
             slot.into_iter().for_each(|slot| self.rows.remove(slot));
         } else {
-            self.put(Packed::new(Row::after(before.as_ref().map(|(_, row)| row), seq, time_ms, head, size)));
+            self.put(&Row::after(before.as_ref().map(|(_, row)| row), seq, time_ms, head, size));
         }
     }
 
@@ -95,7 +98,7 @@ impl Ledger {
         if seq > self.seq
             && let Some(row) = self.row(id).filter(|row| !row.brief.phase.is_ended() && !row.is_damaged)
         {
-            let slot = self.rows.put(Packed::new(Row { is_damaged: true, ..row }));
+            let slot = self.rows.put(Packed::new(&Row { is_damaged: true, ..row }));
             self.damaged.insert(slot);
         }
         self.seq = self.seq.max(seq);
@@ -119,11 +122,9 @@ impl Ledger {
         }
     }
 
-    fn put(&mut self, packed: Packed) {
-        let slot = self.rows.put(packed);
-        if let Some(row) = self.rows.row(slot) {
-            self.index(slot, &row);
-        }
+    fn put(&mut self, row: &Row) {
+        let slot = self.rows.put(Packed::new(row));
+        self.index(slot, row);
     }
 
     fn index(&mut self, slot: Slot, row: &Row) {
@@ -223,10 +224,10 @@ impl Ledger {
         quiet.filter_map(|(_, slot)| self.rows.row(*slot))
     }
 
-    /// Until something happens in it, this conversation gets no snapshot: its own entries say that it needs none, or it cannot be.
-    pub fn leave_unsnapped(&mut self, id: &ConversationId) {
+    /// While this is its tail, the conversation gets no snapshot: its own entries say that it needs none, or it cannot be.
+    pub fn leave_unsnapped(&mut self, id: &ConversationId, tail: Seq) {
         if let Some(slot) = self.rows.find(id)
-            && let Some(row) = self.rows.row(slot)
+            && let Some(row) = self.rows.row(slot).filter(|row| row.seq == tail)
         {
             self.unsnapped.remove(&(row.last_ms, slot));
         }

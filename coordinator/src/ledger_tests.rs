@@ -91,7 +91,9 @@ fn whoever_waits_with_much_to_read_needs_a_snapshot_and_nothing_happens_by_one()
         unsnapped(&story.ledger, u64::MAX).len()
     };
     assert_eq!(after(&mut story, 2, 3), 1);
-    story.ledger.leave_unsnapped(&conversation("c1"));
+    story.ledger.leave_unsnapped(&conversation("c1"), Seq(1));
+    assert_eq!(unsnapped(&story.ledger, u64::MAX).len(), 1, "that was about another tail");
+    story.ledger.leave_unsnapped(&conversation("c1"), row(&story, "c1").seq);
     assert_eq!(unsnapped(&story.ledger, u64::MAX), [""; 0]);
     assert_eq!(after(&mut story, 8, 8), 1, "something has happened");
     story.tell("c1", snapshotted(18));

@@ -15,6 +15,7 @@ pub mod revisions;
 pub mod watch;
 
 mod act;
+mod agenda;
 mod clear;
 mod declare;
 mod driver;

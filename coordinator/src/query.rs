@@ -47,7 +47,7 @@ impl View<'_> {
         self.ledger.row(&query.conversation).map_or(Answer::NotFound, |row| Answer::Ok(row.shown()))
     }
 
-    /// A ledger may hold a million: only those that are listed are unpacked, and those that a queue is sorted from.
+    /// A ledger may hold a million: only those that are listed are unpacked, and those of a queue, which waits since its requests were made.
     fn list(&self, query: &ListQuery) -> Listed {
         let candidates = self.ledger.rows().filter(|packed| matches(query, packed.brief())).map(|packed| (packed.last(), packed));
         let idle_since_ms = query.idle_secs.map(|secs| self.now_ms.saturating_sub(secs.saturating_mul(1000)));
@@ -58,10 +58,13 @@ impl View<'_> {
                 matching.filter_map(|((_, seq), packed)| Some(((packed.row()?.waits_since_ms(audience), seq.0), packed))).collect()
             }
         };
+        let (total, limit) = (matching.len(), query.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX));
+        if limit < total {
+            matching.select_nth_unstable_by_key(limit, |(place, _)| *place);
+            matching.truncate(limit);
+        }
         matching.sort_unstable_by_key(|(place, _)| *place);
-        let total = matching.len();
-        let listed = matching.into_iter().take(query.limit.unwrap_or(LISTED_MAX).min(LISTED_MAX));
-        Listed { conversations: listed.filter_map(|(_, packed)| Some(packed.row()?.shown())).collect(), total }
+        Listed { conversations: matching.into_iter().filter_map(|(_, packed)| Some(packed.row()?.shown())).collect(), total }
     }
 
     fn status(&self) -> Status {

@@ -12,6 +12,7 @@ use protocol::event::{Event, Failed, Redispatched, Snapshotted, failure};
 use protocol::ids::{AgentName, ConversationId, ProcessId, RequestId, Seq};
 use protocol::presence::HoldsAnswer;
 use protocol::subject::Class;
+use protocol::wire::CARRY_MAX;
 
 use crate::ledger::{Expired, Ledger, Row};
 use crate::presence::{Death, Presence};
@@ -20,6 +21,9 @@ use crate::presence::{Death, Presence};
 pub const CONVERSATION_TIMEOUT: &str = "conversation_timeout";
 /// How many snapshots are proposed at a time: they can wait, what else there is to do cannot.
 const SNAPSHOTS_MAX: usize = 16;
+/// A longer conversation gets none: everybody who follows the stream would be sent it at once, and where no message has room for it,
+/// fetch it from the object store.
+const SNAPSHOT_BYTES_MAX: usize = 768 * 1024;
 /// How many conversations one question names at most: it must fit into a message, whatever the ids look like.
 const ASKED_MAX: usize = 1000;
 
@@ -225,10 +229,11 @@ pub fn judge(conversation: &Conversation, proposal: &Proposal, attempts: u32) ->
     let fixed = &brief.fixed;
     match &proposal.intent {
         Intent::Contain => None,
-        Intent::Snapshot if brief.phase == Phase::Waiting && conversation.stretches() >= 2 => {
-            Some((Class::Note, Snapshotted { entries: conversation.tail().next }.into()))
+        Intent::Snapshot => {
+            let is_worth_it = brief.phase == Phase::Waiting && conversation.stretches() >= 2;
+            let fits = conversation.bytes() <= SNAPSHOT_BYTES_MAX && conversation.entries().len() <= CARRY_MAX;
+            (is_worth_it && fits).then(|| (Class::Note, Snapshotted { entries: conversation.tail().next }.into()))
         }
-        Intent::Snapshot => None,
         Intent::Expire(Expired::Request(id)) => fail(failure::HUMAN_TIMEOUT, request_detail(conversation, *id)),
         Intent::Expire(Expired::Turn) => {
             let secs = fixed.turn_secs.unwrap_or_default();

@@ -339,6 +339,8 @@ fn whoever_waits_long_with_much_to_read_gets_a_snapshot_a_few_at_a_time() {
     assert_eq!(snapshot(vec![opened("triage"), long(), long(), asked("triage", None)]), written);
     assert_eq!(snapshot(vec![opened("triage"), said(), long(), asked("triage", None)]), None, "less than it seemed");
     assert_eq!(snapshot(vec![opened("triage"), long(), long(), taken("triage")]), None, "nobody is waited for");
+    let large = || saying("x".repeat(SNAPSHOT_BYTES_MAX / 2));
+    assert_eq!(snapshot(vec![opened("triage"), large(), large(), asked("triage", None)]), None, "no message would hold it");
 }
 
 /// However far the ledger has read, and whatever it wanted.

@@ -10,7 +10,7 @@ use protocol::wire::Stored;
 
 /// How often a running turn looks at the journal although nobody told it to, where it runs among few.
 const LOOK: Duration = Duration::from_secs(10);
-/// All turns of a process together look no more often than this.
+/// All turns of an agent in one process together look no more often than this, or a few times as often where they begin together.
 const LOOK_OF_ANY: Duration = Duration::from_millis(10);
 /// How soon it looks again when it was told to: the replica that answers may not have yet what the leader has stored.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

@@ -101,7 +101,8 @@ struct Counters {
 struct Played {
     /// When each conversation's requests arrived at their model.
     arrivals_ns: BTreeMap<ConversationId, Vec<u64>>,
-    wake_us: Option<Wake>,
+    /// Those that have waited longest, as many as are to be woken.
+    oldest: Vec<ConversationId>,
 }
 
 impl<'a> Bench<'a> {
@@ -137,26 +138,28 @@ impl<'a> Bench<'a> {
         let listeners = &mut self.listeners;
         let begun = |conversation: &ConversationId| listeners.iter_mut().for_each(|listeners| listeners.listen(conversation));
         let numbers = self.crowd.play(self.plan, conversations, first, begun).await?;
-        let wake_us = self.wake(&numbers).await?;
+        let mut oldest: Vec<_> = if self.plan.woken > 0 { numbers.iter().collect() } else { Vec::new() };
+        oldest.sort_unstable_by_key(|(_, number)| **number);
+        let oldest = oldest.into_iter().take(self.plan.woken).map(|(conversation, _)| conversation.clone()).collect();
         let mut arrivals = self.endpoint.as_ref().map(Endpoint::arrivals).unwrap_or_default();
         let arrivals_ns =
             numbers.into_iter().filter_map(|(conversation, number)| Some((conversation, arrivals.remove(&number)?))).collect();
-        Ok(Played { arrivals_ns, wake_us })
+        Ok(Played { arrivals_ns, oldest })
     }
 
-    /// Wakes some of those who wait, one at a time and each twice: the second time it is known.
-    async fn wake(&self, numbers: &BTreeMap<ConversationId, usize>) -> anyhow::Result<Option<Wake>> {
-        let mut oldest: Vec<_> = numbers.iter().collect();
-        oldest.sort_unstable_by_key(|(_, number)| **number);
-        let woken: Vec<_> = oldest.into_iter().take(self.plan.woken).map(|(conversation, _)| conversation.clone()).collect();
-        let (first, again) = (self.crowd.wake(&woken).await?, self.crowd.wake(&woken).await?);
+    /// Wakes some of those who wait, one at a time and each twice.
+    async fn wake(&self, waiting: &[ConversationId]) -> anyhow::Result<Option<Wake>> {
+        if waiting.is_empty() {
+            return Ok(None);
+        }
+        let (first, again) = (self.crowd.wake(waiting).await?, self.crowd.wake(waiting).await?);
         Ok(Percentiles::of_ns(first).zip(Percentiles::of_ns(again)).map(|(first, again)| Wake { first, again }))
     }
 
     async fn run(&mut self) -> anyhow::Result<Run> {
         let before = self.settled().await?;
         let watch = Watch::start(self.pids.clone());
-        let Played { arrivals_ns, wake_us } = self.play(self.plan.conversations).await?;
+        let Played { arrivals_ns, oldest } = self.play(self.plan.conversations).await?;
         let after = self.settled().await?;
         let memory_peak_mb = watch.stop().await;
         let kept = self.crowd.nats.kept(self.crowd.client.orchestration(), before.seq).await?;
@@ -167,6 +170,7 @@ impl<'a> Bench<'a> {
             self.crowd.explain(conversations.into_iter()).await?;
         }
         ensure!(trail.entries() > 0, "nothing was stored");
+        let wake_us = self.wake(&oldest).await?;
         let raw = self.raw(&trail).await?;
         let cost = Cost::between(&before, &after, trail.per().1);
         let run = self.figures(&trail, &arrivals_ns, &cost, raw.as_ref(), memory_peak_mb);

@@ -90,7 +90,8 @@ impl Crowd {
         for conversation in conversations {
             let said = Instant::now();
             self.say(conversation.clone(), "Go on.").await?;
-            next(&mut pauses).await.with_context(|| stuck(waits_ns.len(), conversations.len()))?;
+            let stuck = || stuck(waits_ns.len(), conversations.len());
+            while next(&mut pauses).await.with_context(stuck)?.conversation != *conversation {}
             waits_ns.push(u64::try_from(said.elapsed().as_nanos()).unwrap_or(u64::MAX));
         }
         Ok(waits_ns)

@@ -149,9 +149,9 @@ impl Latency {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wake {
-    /// The first time: where there are many others, nobody knows the conversation any more.
+    /// The first time: where there are many others, the broker no longer has it in memory.
     pub first: Percentiles,
-    /// The second time, once all that are woken have been.
+    /// The second time, once all that are woken have been: the broker has it at hand.
     pub again: Percentiles,
 }
 

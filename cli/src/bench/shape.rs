@@ -172,14 +172,14 @@ impl Plan {
     /// Two agents; JSON is YAML too.
     fn rally(&self, url: Option<&str>) -> Json {
         let says = match self.shape {
-            Shape::Long => Some("The ball comes back, a little faster than the last time.".to_owned()),
-            Shape::Parked => Some("What else can I do for you?".to_owned()),
+            Shape::Long => Some("The ball comes back, a little faster than the last time."),
+            Shape::Parked => Some("What else can I do for you?"),
             _ => None,
         };
         let line = |agent: &str, to: &str| {
             let mut line = json!({ "agent": agent });
-            if let (Some(line), Some(says)) = (line.as_object_mut(), &says) {
-                line.insert("say".to_owned(), says.clone().into());
+            if let (Some(line), Some(says)) = (line.as_object_mut(), says) {
+                line.insert("say".to_owned(), says.into());
             }
             if let (Some(line), false) = (line.as_object_mut(), self.has_person()) {
                 line.insert("transfer".to_owned(), to.into());

@@ -3,10 +3,10 @@ use client::{Classified, QueryError, Question, Status, Unread};
 use futures::StreamExt;
 use journal::Bus;
 use protocol::brief::Phase;
-use protocol::event::{Audience, RequestKind};
-use protocol::ids::ConversationId;
+use protocol::event::{Audience, RequestKind, Snapshotted};
+use protocol::ids::{ConversationId, Writer};
 use protocol::query::{Answer, ListQuery, Listed, ShowQuery, Shown, verb};
-use protocol::subject;
+use protocol::subject::{self, Class};
 use serde::Serialize;
 
 use crate::world::{World, agent, call};
@@ -45,6 +45,21 @@ async fn a_conversation_is_shown_from_the_journal_when_no_coordinator_answers() 
     );
     let nobody: ConversationId = "nobody".parse().unwrap();
     assert_eq!(world.client.show(&nobody).await, Err(Unread::NotFound(nobody).into()));
+}
+
+/// Ten minutes later: nobody has said anything since, and what is asked is due as it was.
+#[tokio::test(start_paused = true)]
+async fn nothing_happens_by_a_snapshot() {
+    let world = World::new().await;
+    let (id, _) = world.asked().await;
+    let before = world.client.show(&id).await.unwrap();
+    tokio::time::advance(std::time::Duration::from_mins(10)).await;
+    let snapshot = Snapshotted { entries: before.ordinal + 1 };
+    world.write(&id, Writer::Coordinator, Class::Note, vec![snapshot.into()]).await;
+    let shown = world.client.show(&id).await.unwrap();
+    assert!(world.stored(&id).last().unwrap().time_ms >= before.last_ms + 600_000);
+    assert_eq!((shown.kind.as_str(), shown.ordinal), ("snapshotted", before.ordinal + 1));
+    assert_eq!((shown.last_ms, shown.due), (before.last_ms, before.due));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use protocol::brief::Brief;
-use protocol::ids::{Ordinal, RequestId, Revision, Seq};
+use protocol::ids::{ConversationId, Ordinal, RequestId, Revision, Seq};
 use serde::{Deserialize, Serialize};
 
 use super::row::Row;
@@ -22,11 +22,9 @@ pub struct Common {
     is_damaged: bool,
 }
 
-/// What is a conversation's own. In MessagePack without names, behind its id: see [`Packed::id`].
+/// What is a conversation's own, but for what lists are sorted by. In MessagePack without names.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Own {
-    last_ms: u64,
-    seq: Seq,
     ordinal: Ordinal,
     epoch: Seq,
     item: Seq,
@@ -52,24 +50,41 @@ struct Own {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
     pub(super) common: Arc<Common>,
-    /// The id's length in one byte, the id, and the rest.
+    /// When its last entry was stored and as what, eight bytes each, the id's length in one byte, the id, and the rest: see [`Parts`].
     own: Arc<[u8]>,
 }
 
+/// The bytes of a row, taken apart.
+struct Parts<'a> {
+    last_ms: u64,
+    seq: Seq,
+    id: &'a str,
+    own: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let (last_ms, bytes) = bytes.split_first_chunk()?;
+        let (seq, bytes) = bytes.split_first_chunk()?;
+        let (length, bytes) = bytes.split_first()?;
+        let (id, own) = bytes.split_at_checked(usize::from(*length))?;
+        let (last_ms, seq) = (u64::from_be_bytes(*last_ms), Seq(u64::from_be_bytes(*seq)));
+        Some(Self { last_ms, seq, id: std::str::from_utf8(id).ok()?, own })
+    }
+}
+
 impl Packed {
-    pub(super) fn new(row: Row) -> Self {
-        let Row { conversation, mut brief, kind, revision, is_damaged, due, traceparent, .. } = row;
-        let due_ms = |id: RequestId| due.iter().find(|(due, _)| *due == id).map(|(_, due_ms)| *due_ms);
+    pub(super) fn new(row: &Row) -> Self {
+        let due_ms = |id: RequestId| row.due.iter().find(|(due, _)| *due == id).map(|(_, due_ms)| *due_ms);
+        let mut brief = row.brief.clone();
         let own = Own {
-            last_ms: row.last_ms,
-            seq: row.seq,
             ordinal: row.ordinal,
             epoch: row.epoch,
             item: row.item,
             turn_ms: row.turn_ms,
             opened_ms: row.opened_ms,
             not_before_ms: row.not_before_ms,
-            traceparent,
+            traceparent: row.traceparent.clone(),
             turn: std::mem::take(&mut brief.turn),
             attempts: std::mem::take(&mut brief.attempts),
             handoffs: std::mem::take(&mut brief.handoffs),
@@ -87,38 +102,36 @@ impl Packed {
                 .map(|id| (id, due_ms(id)))
                 .collect(),
         };
-        let id = conversation.as_str().as_bytes();
+        let id = row.conversation.as_str().as_bytes();
         let mut bytes = Vec::with_capacity(192);
+        bytes.extend_from_slice(&row.last_ms.to_be_bytes());
+        bytes.extend_from_slice(&row.seq.0.to_be_bytes());
         // An id is of 64 bytes at most, and memory takes whatever is written to it.
         bytes.push(u8::try_from(id.len()).unwrap_or(u8::MAX));
         bytes.extend_from_slice(id);
         let _ = own.serialize(&mut rmp_serde::Serializer::new(&mut bytes));
-        Self { common: Arc::new(Common { brief, kind, revision, is_damaged }), own: bytes.into() }
+        let (kind, revision) = (row.kind.clone(), row.revision.clone());
+        Self { common: Arc::new(Common { brief, kind, revision, is_damaged: row.is_damaged }), own: bytes.into() }
     }
 
     /// From what [`Self::parts`] gave; none where that is damaged.
     pub(crate) fn from_parts(common: Arc<Common>, own: &[u8]) -> Option<Self> {
         let packed = Self { common, own: own.into() };
-        packed.row().map(|_| packed)
+        let is_whole = packed.id().parse::<ConversationId>().is_ok() && packed.own()?.requests.len() == packed.brief().requests.len();
+        is_whole.then_some(packed)
     }
 
     pub(crate) const fn parts(&self) -> (&Arc<Common>, &Arc<[u8]>) {
         (&self.common, &self.own)
     }
 
-    fn split(&self) -> Option<(&str, &[u8])> {
-        let (length, rest) = self.own.split_first()?;
-        let (id, own) = rest.split_at_checked(usize::from(*length))?;
-        Some((std::str::from_utf8(id).ok()?, own))
-    }
-
     fn own(&self) -> Option<Own> {
-        rmp_serde::from_slice(self.split()?.1).ok()
+        rmp_serde::from_slice(Parts::of(&self.own)?.own).ok()
     }
 
     /// Which conversation's.
     pub(super) fn id(&self) -> &str {
-        self.split().map_or("", |(id, _)| id)
+        Parts::of(&self.own).map_or("", |parts| parts.id)
     }
 
     /// Its state in brief, but for the numbers in it.
@@ -128,11 +141,12 @@ impl Packed {
 
     /// When its last entry was stored, and as what.
     pub fn last(&self) -> (u64, Seq) {
-        self.own().map_or_else(Default::default, |own| (own.last_ms, own.seq))
+        Parts::of(&self.own).map_or_else(Default::default, |parts| (parts.last_ms, parts.seq))
     }
 
     /// All that was packed: always there in what [`Self::new`] and [`Self::from_parts`] made.
     pub fn row(&self) -> Option<Row> {
+        let Parts { last_ms, seq, id, .. } = Parts::of(&self.own)?;
         let own = self.own()?;
         let Common { mut brief, kind, revision, is_damaged } = Common::clone(&self.common);
         if own.requests.len() != brief.requests.len() {
@@ -150,14 +164,14 @@ impl Packed {
         brief.open_calls = own.open_calls;
         brief.wait_secs = own.wait_secs;
         Some(Row {
-            conversation: self.id().parse().ok()?,
+            conversation: id.parse().ok()?,
             brief,
             ordinal: own.ordinal,
-            seq: own.seq,
+            seq,
             epoch: own.epoch,
             item: own.item,
             turn_ms: own.turn_ms,
-            last_ms: own.last_ms,
+            last_ms,
             opened_ms: own.opened_ms,
             not_before_ms: own.not_before_ms,
             due: own.requests.iter().filter_map(|(id, due_ms)| Some((*id, (*due_ms)?))).collect(),
