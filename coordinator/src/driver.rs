@@ -301,7 +301,7 @@ impl Driver {
                 let acts = self.watch.answered(&self.presence, question, &answers);
                 self.perform(acts);
             }
-            Done::Acted { proposal, acted } => self.acted(proposal, acted),
+            Done::Acted { proposal, acted } => self.acted(proposal, &acted),
             Done::Forwarded { gateway, is_there } => self.outbox.sent(&gateway, is_there, self.at()),
             Done::Cleared(look, looked) => {
                 self.retention.looked(&look, looked, self.now_ms);
@@ -325,14 +325,14 @@ impl Driver {
         }
     }
 
-    fn acted(&mut self, Proposal { conversation, tail, intent }: Proposal, acted: Result<Acted, ActError>) {
+    fn acted(&mut self, Proposal { conversation, tail, intent }: Proposal, acted: &Result<Acted, ActError>) {
         // Where the ledger has read damage, and the journal has none any more, there is nothing to hurry for.
         let is_undamaged = matches!(acted, Ok(Acted::Moved)) && self.ledger.row(&conversation).is_some_and(|row| row.is_damaged);
         // A snapshot is a convenience: one that is not needed, or not taken, is not tried for ever.
         if intent == Intent::Snapshot && !acted.as_ref().is_err_and(ActError::is_transient) {
             self.ledger.leave_unsnapped(&conversation, tail);
         }
-        if let Err(error) = &acted {
+        if let Err(error) = acted {
             tracing::warn!(orchestration = %self.actor.orchestration, %conversation, "could not act: {error}");
         }
         self.agenda.done(conversation, acted.is_err() || is_undamaged, self.at());

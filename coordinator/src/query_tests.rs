@@ -57,7 +57,7 @@ fn one_conversation_is_shown() {
     let row = story.ledger.row(&conversation("c1")).unwrap();
     let expected = Shown {
         conversation: conversation("c1"),
-        brief: row.brief.clone(),
+        brief: row.brief,
         ordinal: 1,
         kind: "transferred".to_owned(),
         revision: crate::story::revision(),

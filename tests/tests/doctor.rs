@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use journal::nats::{Nats, Settings};
 use journal::{Bus, Store};
-use protocol::wire::{Headers, Stored};
+use protocol::wire::{Headers, Message};
 use serde_json::{Value as Json, json};
 use tests::dev::Dev;
 use tests::nats;
@@ -96,8 +96,7 @@ async fn each_thing_that_is_wrong_is_named() {
 
     let broker = Nats::connect(&Settings::new(server.url(), "meddler".parse().unwrap())).await.unwrap();
     change_consumer(&broker).await;
-    let entry =
-        Stored { seq: protocol::ids::Seq(7), time_ms: 0, subject: "s".to_owned(), headers: Headers::default(), payload: "x".into() };
+    let entry = Message { subject: "s".to_owned(), headers: Headers::default(), payload: "x".into() }.stored(protocol::ids::Seq(7), 0);
     let (support, refund) = ("support".parse().unwrap(), "refund".parse().unwrap());
     broker.dead_letter(&support, &refund, &entry, "its headers are not an entry's").await.unwrap();
     coordinator.kill();

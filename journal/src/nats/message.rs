@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn header_bytes_are_those_of_the_wire() {
         let mut headers = Headers::default();
-        headers.insert(protocol::wire::header::ID, "x".to_owned());
+        headers.insert(wire::header::ID, "x".to_owned());
         let map = outgoing(&headers).unwrap();
         assert_eq!(header_bytes(&map), "NATS/1.0\r\nBaton-Id: x\r\n\r\n".len());
         assert_eq!(super::headers(&map), headers);

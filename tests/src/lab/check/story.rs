@@ -580,7 +580,7 @@ impl Story {
             message.headers.insert(name, value);
         }
         let time_ms = BEGIN_MS + self.now_us / 1000;
-        self.store(label, Stored { seq, time_ms, subject: message.subject, headers: message.headers, payload: message.payload });
+        self.store(label, message.stored(seq, time_ms));
     }
 
     fn traced(&self, label: &str) -> Trace {
@@ -611,7 +611,7 @@ impl Story {
         headers.insert(header::BRIEF, serde_json::to_string(known.brief().unwrap()).unwrap());
         headers.insert(header::TRACEPARENT, self.traced("c1").parent);
         let payload = Payload { record, carry: Vec::new() }.encode().unwrap();
-        Stored { seq, time_ms: BEGIN_MS + self.now_us / 1000, subject: subject.to_string(), headers, payload }
+        wire::Message { subject: subject.to_string(), headers, payload }.stored(seq, BEGIN_MS + self.now_us / 1000)
     }
 
     fn store(&mut self, label: &str, stored: Stored) {
