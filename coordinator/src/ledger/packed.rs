@@ -144,7 +144,7 @@ impl Packed {
         Parts::of(&self.own).map_or_else(Default::default, |parts| (parts.last_ms, parts.seq))
     }
 
-    /// All that was packed: always there in what [`Self::new`] and [`Self::from_parts`] made.
+    /// All that was packed: always there, since nothing else is made than what can be read.
     pub fn row(&self) -> Option<Row> {
         let Parts { last_ms, seq, id, .. } = Parts::of(&self.own)?;
         let own = self.own()?;
