@@ -112,7 +112,7 @@ async fn race(cluster: &Cluster, id: &str) -> (Vec<Nats>, Conversation) {
     for number in 0..WRITERS {
         writers.push(Nats::connect(&settings(cluster, &format!("writer-{number}"))).await.unwrap());
     }
-    writers[0].provision(&Plan { replicas: 3, ..Plan::new(orchestration(), vec![triage()]) }).await.unwrap();
+    provision(&writers[0], &Plan { replicas: 3, ..Plan::new(orchestration(), vec![triage()]) }).await;
     let mut conversation = Conversation::empty(orchestration(), id.parse().unwrap());
     let to = Class::To { agent: triage(), revision: Revision::of(b"tests") };
     let opening = conversation.prepare_opening(draft(to, Opened::default().into()), Fixed::default()).unwrap();

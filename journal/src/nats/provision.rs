@@ -136,7 +136,9 @@ impl Link {
             Ok(_) => Ok(true),
             Err(failure) if failure.is(code::STREAM_NAME_IN_USE) || failure.is(code::CONSUMER_EXISTS) => Ok(false),
             // A consumer's stream was seen before.
-            Err(failure) if failure.is(code::STREAM_NOT_FOUND) => Err(ProvisionError::Unavailable(failure.to_string())),
+            Err(failure) if failure.is(code::STREAM_NOT_FOUND) || failure.is_short_of_a_peer() => {
+                Err(ProvisionError::Unavailable(failure.to_string()))
+            }
             Err(failure) => Err(self.explain(&failure)),
         }
     }

@@ -26,6 +26,7 @@ pub(super) const REPEAT_AFTER: Duration = Duration::from_millis(100);
 /// Error codes of JetStream's answers.
 pub(super) mod code {
     pub(in super::super) const ACCOUNT_RESOURCES: u64 = 10002;
+    pub(in super::super) const NO_SUITABLE_PEERS: u64 = 10005;
     pub(in super::super) const CONSUMER_NOT_FOUND: u64 = 10014;
     pub(in super::super) const INSUFFICIENT_RESOURCES: u64 = 10023;
     pub(in super::super) const MEMORY_RESOURCES: u64 = 10028;
@@ -95,6 +96,11 @@ impl Failure {
             Self::Denied(denied) => denied.code >= 500 || denied.code == 429,
             Self::NotPermitted(_) | Self::Invalid(_) => false,
         }
+    }
+
+    /// Whether there is no room for a thing's copies because a server of the cluster is away, and not because there are too few.
+    pub(super) fn is_short_of_a_peer(&self) -> bool {
+        matches!(self, Self::Denied(denied) if denied.err_code == code::NO_SUITABLE_PEERS && denied.description.contains("peer offline"))
     }
 
     /// Whether the answer is no, for this reason.
@@ -277,3 +283,18 @@ pub(super) async fn violated(violations: &mut broadcast::Receiver<Violation>, ex
 
 /// A link as it is shared.
 pub(super) type SharedLink = Arc<Link>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_away_is_waited_for_and_a_cluster_that_is_too_small_is_not() {
+        let denied = |why: &str| {
+            let description = format!("no suitable peers for placement, {why}");
+            Failure::from(Denied { code: 400, err_code: code::NO_SUITABLE_PEERS, description })
+        };
+        assert!(denied("peer offline").is_short_of_a_peer());
+        assert!(!denied("insufficient storage").is_short_of_a_peer());
+    }
+}
