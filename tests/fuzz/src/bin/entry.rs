@@ -12,7 +12,7 @@ use protocol::event::Event;
 use protocol::ids::{Hash, Seq};
 use protocol::live::Live;
 use protocol::wire::v1::Record;
-use protocol::wire::{Headers, Stored, header};
+use protocol::wire::{Headers, Message, Stored, header};
 use serde::{Deserialize, Serialize};
 
 fuzz_target!(|input: &[u8]| {
@@ -20,14 +20,14 @@ fuzz_target!(|input: &[u8]| {
     let Some(framed) = framed::read(input) else { return };
     let payload = Bytes::copy_from_slice(framed.body);
     let headers = Headers::from_pairs(framed.fields.iter().copied());
-    decode(Stored { seq: Seq(1 << 40), subject: framed.first.to_owned(), headers, payload: payload.clone(), time_ms: 1 });
+    decode(Message { subject: framed.first.to_owned(), headers, payload: payload.clone() }.stored(Seq(1 << 40), 1));
     if let Some((record, kind)) = record(&payload) {
         let mut fields: BTreeMap<&str, &str> = framed.fields.into_iter().collect();
         let hash = Hash::of(&record).to_string();
         fields.insert(header::RECORD, &hash);
         fields.insert(header::KIND, &kind);
         let headers = Headers::from_pairs(fields);
-        decode(Stored { seq: Seq(1 << 40), subject: framed.first.to_owned(), headers, payload, time_ms: 1 });
+        decode(Message { subject: framed.first.to_owned(), headers, payload }.stored(Seq(1 << 40), 1));
     }
 });
 
